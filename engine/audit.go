@@ -1,0 +1,56 @@
+package engine
+
+import "context"
+
+// RecordAudit reads the record for Verify.
+type RecordAudit interface {
+	// Totals gives every SKU of a sale as four places of the record tell it.
+	Totals(ctx context.Context, saleNo uint32) ([]RecordTotals, error)
+	// Missing gives those of ids that have no order, confirmed or refused.
+	Missing(ctx context.Context, ids []ReservationID) ([]ReservationID, error)
+	// Orphans gives orders that the ledger names and the orders table lacks.
+	Orphans(ctx context.Context, saleNo uint32) ([]ReservationID, error)
+	// Unpaid gives confirmed orders without an authorised or captured payment
+	// of the order's amount, and captured payments without a confirmed order.
+	Unpaid(ctx context.Context, saleNo uint32) ([]UnpaidOrder, error)
+	// Orderless gives those of attempts that no confirmed order was paid by.
+	Orderless(ctx context.Context, attempts []AttemptID) ([]AttemptID, error)
+	// DeadLetters counts events that could not become orders, per reason.
+	DeadLetters(ctx context.Context) (map[string]int, error)
+}
+
+// RecordTotals are one SKU's units in the record.
+type RecordTotals struct {
+	No          uint16
+	Stock       int64 // the SKU row
+	Sold        int64 // the SKU row
+	LedgerStock int64 // sum of the ledger's stock movements
+	LedgerSold  int64 // sum of the ledger's sold movements
+	Orders      int64 // sum over confirmed orders
+	Refused     int64 // sum over refused orders
+}
+
+// UnpaidOrder is an order and its money that do not agree.
+type UnpaidOrder struct {
+	ID      ReservationID
+	Attempt AttemptID
+	Reason  string
+}
+
+// StreamAudit tells how far the record has read the stream.
+type StreamAudit interface {
+	// Mark notes where the stream ends now.
+	Mark(ctx context.Context) (Mark, error)
+	// Passed says whether the record has read up to a mark.
+	Passed(ctx context.Context, m Mark) (bool, error)
+}
+
+// Mark is the end of each partition of the stream at some moment.
+type Mark map[int32]int64
+
+// Books lists what the provider says of every payment it has taken for us.
+type Books interface {
+	// Payments visits all of them; visit's error ends the walk. It may return
+	// CodeNotFound if the provider cannot list.
+	Payments(ctx context.Context, visit func(AttemptID, Payment) error) error
+}

@@ -1,0 +1,227 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"testing"
+	"time"
+)
+
+func hold(t *testing.T, w *world, buyer string) ReservationID {
+	t.Helper()
+	r, err := w.engine().Reserve(context.Background(), ReserveRequest{Sale: "drop", Buyer: buyer, IdempotencyKey: "r-" + buyer, Lines: []CartLine{{"A", 2}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.ID
+}
+
+func pay(id ReservationID, buyer, key, method string) CheckoutRequest {
+	return CheckoutRequest{Buyer: buyer, ID: id, IdempotencyKey: key, Method: method, Email: "b@example.com"}
+}
+
+func TestCheckoutAnswersEachCaseOfTheTable(t *testing.T) {
+	ctx := context.Background()
+	t.Run("approved is an order", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		r, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_ok"))
+		if err != nil || r.Order == nil || r.Order.Total.Amount != 200 || w.stock.Sold != 2 {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		again, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_ok"))
+		if err != nil || again.Order == nil || !again.Replayed || len(w.money) != 1 {
+			t.Fatalf("the same key again gives %+v, %v", again, err)
+		}
+		if _, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_no")); CodeOf(err) != CodeKeyReused {
+			t.Errorf("the same key with another method gives %v", err)
+		}
+		if _, err := w.engine().Checkout(ctx, pay(id, "ann", "k2", "pm_ok")); CodeOf(err) != CodeAlreadyPaid {
+			t.Errorf("another key gives %v", err)
+		}
+	})
+	t.Run("declined keeps the hold for another card", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		for range 2 { // the same key gives the first answer again
+			if _, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_no")); CodeOf(err) != CodePaymentDeclined {
+				t.Fatalf("got %v", err)
+			}
+			if w.holds[id].State != Held || w.stock.Held != 2 {
+				t.Fatalf("the hold is %s", w.holds[id].State)
+			}
+		}
+		if r, err := w.engine().Checkout(ctx, pay(id, "ann", "k2", "pm_ok")); err != nil || r.Order == nil {
+			t.Fatalf("another card gives %+v, %v", r, err)
+		}
+	})
+	t.Run("declined with no time left gives the units back", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		e := w.engine()
+		e.Payments = late{provider{w}, 3 * time.Minute}
+		if _, err := e.Checkout(ctx, pay(id, "ann", "k1", "pm_no")); CodeOf(err) != CodePaymentDeclined {
+			t.Fatalf("got %v", err)
+		}
+		if w.holds[id].State != Released || w.stock.Available != 10 {
+			t.Errorf("the hold is %s, available %d", w.holds[id].State, w.stock.Available)
+		}
+	})
+	t.Run("no answer is pending, never failed", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		r, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_charged_then_silent"))
+		if err != nil || !r.Pending || w.holds[id].State != Paying {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		if _, err := w.engine().Checkout(ctx, pay(id, "ann", "k2", "pm_ok")); CodeOf(err) != CodeAttemptInProgress {
+			t.Errorf("a second tab gives %v", err)
+		}
+		if err := w.recover(w.engine()); err != nil {
+			t.Fatal(err)
+		}
+		if w.orders[id].State != Confirmed || len(w.money) != 1 {
+			t.Errorf("the look-up did not make the order: %+v", w.orders)
+		}
+	})
+	t.Run("still processing at the cap is cancelled first, then released", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		if r, err := w.engine().Checkout(ctx, pay(id, "ann", "k1", "pm_processing")); err != nil || !r.Pending {
+			t.Fatalf("got %+v, %v", r, err)
+		}
+		w.now = w.now.Add(5 * time.Minute)
+		if err := w.engine().Resolve(ctx, w.sale, *w.holds[id]); err != nil || w.holds[id].State != Paying {
+			t.Fatalf("before the cap: %v, %s", err, w.holds[id].State)
+		}
+		w.now = w.now.Add(6 * time.Minute)
+		if err := w.engine().Resolve(ctx, w.sale, *w.holds[id]); err != nil || w.holds[id].State != Released || w.stock.Available != 10 {
+			t.Fatalf("at the cap: %v, %s", err, w.holds[id].State)
+		}
+		for _, m := range w.money {
+			if m != PaymentVoided {
+				t.Errorf("the money is %s", m)
+			}
+		}
+	})
+	t.Run("another buyer's reservation is not found", func(t *testing.T) {
+		w := newWorld()
+		id := hold(t, w, "ann")
+		if _, err := w.engine().Checkout(ctx, pay(id, "bob", "k1", "pm_ok")); CodeOf(err) != CodeNotFound {
+			t.Errorf("got %v", err)
+		}
+	})
+}
+
+func TestSuccessAfterTheHoldIsGoneIsVoidedAtOnce(t *testing.T) {
+	w := newWorld()
+	id := hold(t, w, "ann")
+	e := w.engine()
+	e.Payments = robbed{provider{w}, id}
+	if _, err := e.Checkout(context.Background(), pay(id, "ann", "k1", "pm_ok")); CodeOf(err) != CodeReservationExpired {
+		t.Fatalf("got %v", err)
+	}
+	for a, m := range w.money {
+		if m != PaymentVoided || w.tries[a].State != PaymentVoided {
+			t.Errorf("the money is %s, on record %s", m, w.tries[a].State)
+		}
+	}
+	if len(w.orders) != 0 {
+		t.Error("an order was made")
+	}
+}
+
+// robbed loses the hold while the provider thinks.
+type robbed struct {
+	provider
+	id ReservationID
+}
+
+func (r robbed) Authorise(ctx context.Context, a Attempt) (Payment, error) {
+	if _, err := r.Return(ctx, r.sale, r.id, a.ID.Fence()); err != nil {
+		return Payment{}, err
+	}
+	return r.provider.Authorise(ctx, a)
+}
+
+// late lets time pass before the provider answers.
+type late struct {
+	provider
+	by time.Duration
+}
+
+func (l late) Authorise(ctx context.Context, a Attempt) (Payment, error) {
+	l.now = l.now.Add(l.by)
+	return l.provider.Authorise(ctx, a)
+}
+
+// Whatever call of a checkout fails, however it fails, once the background
+// roles have run: units are conserved, an order exists if and only if its money
+// is captured, no authorisation is left over, and an order that was answered is there.
+func TestAFaultAtAnyCallOfACheckoutHurtsNobody(t *testing.T) {
+	for _, method := range []string{"pm_ok", "pm_no", "pm_processing", "pm_charged_then_silent"} {
+		for _, retry := range []bool{false, true} {
+			for how, name := range faults {
+				for at := 1; ; at++ {
+					w := newWorld()
+					w.at, w.how = at, how
+					id := hold(t, w, "ann")
+					confirmed := tryCheckout(t, w, id, method)
+					if w.calls < at {
+						break // the story has no such call
+					}
+					if retry {
+						w.at = 0
+						confirmed = tryCheckout(t, w, id, method) || confirmed
+						w.now = w.now.Add(20 * time.Second) // the lease is over
+						confirmed = tryCheckout(t, w, id, method) || confirmed
+					}
+					label := fmt.Sprintf("%s, retry %v, %s call %d (%s)", method, retry, name, at, w.trace[at-1])
+					if err := w.recover(w.engine()); err != nil {
+						t.Errorf("%s: %v", label, err)
+					}
+					w.check(t, label, id, confirmed)
+				}
+			}
+		}
+	}
+}
+
+func tryCheckout(t *testing.T, w *world, id ReservationID, method string) (confirmed bool) {
+	t.Helper()
+	defer func() {
+		if p := recover(); p != nil {
+			if _, ok := p.(death); !ok {
+				panic(p)
+			}
+		}
+	}()
+	r, err := w.engine().Checkout(context.Background(), pay(id, "ann", "k1", method))
+	if err != nil && errors.Is(err, ErrUnknown) && CodeOf(err) == CodePaymentDeclined {
+		t.Errorf("unknown was told as declined: %v", err)
+	}
+	return err == nil && r.Order != nil
+}
+
+func (w *world) check(t *testing.T, label string, id ReservationID, confirmed bool) {
+	t.Helper()
+	if !w.stock.Conserved() {
+		t.Errorf("%s: units are not conserved: %+v", label, w.stock)
+	}
+	o, ordered := w.orders[id]
+	if confirmed && !ordered {
+		t.Errorf("%s: an order that was answered is not there", label)
+	}
+	if ordered != (w.stock.Sold == 2) || !ordered && w.stock.Available != 10 {
+		t.Errorf("%s: ordered %v and the gate says %+v", label, ordered, w.stock)
+	}
+	for a, m := range w.money {
+		switch {
+		case ordered && o.Attempt == a && m != PaymentCaptured:
+			t.Errorf("%s: the order's money is %s", label, m)
+		case (!ordered || o.Attempt != a) && (m == PaymentAuthorised || m == PaymentCaptured || m == PaymentUnknown):
+			t.Errorf("%s: money without an order is %s", label, m)
+		}
+	}
+}

@@ -1,0 +1,198 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"time"
+)
+
+// Engine is the flash sale over its ports. Use New.
+type Engine struct {
+	Ports
+	Options
+}
+
+// Ports are everything that the engine calls.
+type Ports struct {
+	Sales    Sales
+	Gate     Gate
+	Reader   GateReader
+	Attempts Attempts
+	Payments Payments
+	Stream   Stream
+	Outcomes Outcomes
+	Orders   Orders
+	Hash     Hasher
+	Clock    Clock
+	Log      *slog.Logger
+}
+
+// Options are the engine's settings.
+type Options struct {
+	PaymentTimeout time.Duration // of one provider call
+	DefaultWait    time.Duration // how long a checkout waits for the commit unless the client says
+	MaxWait        time.Duration // the longest that a client may ask for
+}
+
+// New checks the ports and gives an engine.
+func New(p Ports, o Options) (*Engine, error) {
+	if p.Sales == nil || p.Gate == nil || p.Reader == nil || p.Attempts == nil || p.Payments == nil ||
+		p.Stream == nil || p.Outcomes == nil || p.Orders == nil || p.Hash == nil || p.Clock == nil || p.Log == nil {
+		return nil, errors.New("engine: every port must be given")
+	}
+	if o.PaymentTimeout <= 0 || o.DefaultWait <= 0 || o.MaxWait < o.DefaultWait {
+		return nil, errors.New("engine: payment time-out and waits must be positive, and MaxWait at least DefaultWait")
+	}
+	return &Engine{Ports: p, Options: o}, nil
+}
+
+// lease is how long an attempt belongs to the node that works on it: the
+// provider call and what follows it.
+func (e *Engine) lease() time.Duration { return e.PaymentTimeout + PaymentMargin/2 }
+
+// ReserveRequest asks for a reservation.
+type ReserveRequest struct {
+	Sale           string
+	Buyer          string
+	IdempotencyKey string
+	Lines          []CartLine
+}
+
+// Reserve sets units aside for a buyer, all lines or none.
+func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, error) {
+	s, err := e.Sales.Sale(ctx, r.Sale)
+	if err != nil {
+		return Reservation{}, err
+	}
+	lines, err := s.Cart(r.Lines)
+	if err != nil {
+		return Reservation{}, err
+	}
+	h, err := e.Gate.Hold(ctx, s, HoldRequest{
+		Buyer: e.Hash.Buyer(s, r.Buyer),
+		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
+		Lines: lines,
+	})
+	if err != nil {
+		return Reservation{}, e.explain(err, s)
+	}
+	if h.Replayed {
+		if !sameLines(h.Lines, lines) {
+			return Reservation{}, E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID)
+		}
+		return e.settled(ctx, s, r.Buyer, h)
+	}
+	return e.view(s, r.Buyer, h), nil
+}
+
+// explain adds to a refusal what the buyer can use.
+func (e *Engine) explain(err error, s *Sale) error {
+	var x *Error
+	if !errors.As(err, &x) || x.Code != CodeSaleNotOpen {
+		return err
+	}
+	x = E(CodeSaleNotOpen, "the sale is %s", s.State).With("state", string(s.State))
+	if (s.State == SaleDraft || s.State == SaleArmed) && !s.OpensAt.IsZero() {
+		x.Detail += ", opens at " + s.OpensAt.Format(time.RFC3339)
+		x.With("opens_at", s.OpensAt.Format(time.RFC3339))
+	}
+	return x
+}
+
+// Reservation reads a buyer's reservation; another buyer's is not found.
+func (e *Engine) Reservation(ctx context.Context, buyer string, id ReservationID) (Reservation, error) {
+	s, err := e.owned(ctx, buyer, id)
+	if err != nil {
+		return Reservation{}, err
+	}
+	h, err := e.Reader.Find(ctx, s, id)
+	if err == nil {
+		return e.settled(ctx, s, buyer, h)
+	}
+	// The gate may be away or may have forgotten; an order is readable all the same.
+	o, orderErr := e.Orders.Order(ctx, id)
+	if orderErr != nil {
+		return Reservation{}, err
+	}
+	return ofOrder(s, o), nil
+}
+
+// Release gives a buyer's hold back.
+func (e *Engine) Release(ctx context.Context, buyer string, id ReservationID) (Reservation, error) {
+	s, err := e.owned(ctx, buyer, id)
+	if err != nil {
+		return Reservation{}, err
+	}
+	h, err := e.Gate.Release(ctx, s, id)
+	if err != nil {
+		return Reservation{}, err
+	}
+	return e.view(s, buyer, h), nil
+}
+
+// Order reads a buyer's order; another buyer's is not found.
+func (e *Engine) Order(ctx context.Context, buyer string, id ReservationID) (Order, error) {
+	if _, err := e.owned(ctx, buyer, id); err != nil {
+		return Order{}, notFound(err, "order", id.Order())
+	}
+	o, err := e.Orders.Order(ctx, id)
+	if err != nil {
+		return Order{}, notFound(err, "order", id.Order())
+	}
+	return o, nil
+}
+
+// owned finds the sale of an id and checks that the id is the buyer's.
+func (e *Engine) owned(ctx context.Context, buyer string, id ReservationID) (*Sale, error) {
+	s, err := e.Sales.SaleByNo(ctx, id.Sale)
+	if err != nil {
+		return nil, notFound(err, "reservation", id.String())
+	}
+	if e.Hash.Buyer(s, buyer) != id.Buyer {
+		return nil, E(CodeNotFound, "no reservation %s", id)
+	}
+	return s, nil
+}
+
+func notFound(err error, what, id string) error {
+	if CodeOf(err) == CodeNotFound {
+		return E(CodeNotFound, "no %s %s", what, id)
+	}
+	return err
+}
+
+// settled gives the view of a hold, with the record's word if it is accepted.
+func (e *Engine) settled(ctx context.Context, s *Sale, buyer string, h Hold) (Reservation, error) {
+	v := e.view(s, buyer, h)
+	if h.State != Accepted {
+		return v, nil
+	}
+	o, err := e.Orders.Order(ctx, h.ID)
+	switch {
+	case err == nil:
+		r := ofOrder(s, o)
+		r.Replayed = h.Replayed
+		return r, nil
+	case CodeOf(err) == CodeNotFound:
+		return v, nil
+	}
+	return Reservation{}, err
+}
+
+func (e *Engine) view(s *Sale, buyer string, h Hold) Reservation {
+	r := Reservation{ID: h.ID, Sale: s, Buyer: buyer, State: h.State, Seq: h.Seq, Replayed: h.Replayed}
+	r.Lines, r.Total = s.Price(h.Lines)
+	if h.State == Held || h.State == Paying {
+		r.ExpiresAt = h.ExpiresAt
+	}
+	return r
+}
+
+func ofOrder(s *Sale, o Order) Reservation {
+	r := Reservation{ID: o.ID, Sale: s, Buyer: o.Buyer, State: o.State, Lines: o.Lines, Total: o.Total, Seq: o.Seq, Reason: o.Reason}
+	if o.State == Confirmed {
+		r.Order = o.ID.Order()
+	}
+	return r
+}

@@ -1,0 +1,169 @@
+package engine
+
+import (
+	"context"
+	"time"
+)
+
+// Every method of every port may also return CodeUnavailable (it certainly did
+// not happen, or reading failed) or an error that wraps ErrUnknown (it may have
+// happened; repeat it: all writes are idempotent). Other codes are named.
+
+// Sales gives snapshots of sales.
+type Sales interface {
+	// Sale finds one by name: CodeNotFound.
+	Sale(ctx context.Context, id string) (*Sale, error)
+	// SaleByNo finds one by number: CodeNotFound.
+	SaleByNo(ctx context.Context, no uint32) (*Sale, error)
+}
+
+// HoldRequest asks the gate for units. Lines come from Sale.Cart.
+type HoldRequest struct {
+	Buyer BuyerKey
+	Nonce Nonce
+	Lines []Line
+}
+
+// Gate decides, atomically and by its own clock. Every method may return
+// CodeGateFrozen (missing or other epoch) and CodeOverloaded.
+type Gate interface {
+	// Hold sets units aside. A known nonce gives the hold it made, in its
+	// present state, with Replayed set, whatever the lines. CodeSoldOut,
+	// CodeBuyerLimit, CodeSaleNotOpen.
+	Hold(ctx context.Context, s *Sale, r HoldRequest) (Hold, error)
+	// BeginPayment moves held to paying for one attempt. The same attempt again
+	// gives the hold with Replayed set: paying while it is under way, accepted
+	// once claimed; after it was returned it begins again and is not counted
+	// again. The hold comes back with ExpiresAt at its cap. CodeNotFound,
+	// CodeReservationExpired, CodeReservationReleased, CodeAttemptInProgress
+	// (another attempt pays), CodeAlreadyPaid (another attempt was claimed),
+	// CodeAttemptsExhausted.
+	BeginPayment(ctx context.Context, s *Sale, id ReservationID, f Fence) (Hold, error)
+	// Claim moves paying to accepted and puts the event into the outbox, in one
+	// step. Repeated, it gives the same answer with Replayed set and no new
+	// entry. CodeNotFound, CodeReservationExpired, CodeReservationReleased,
+	// CodeAlreadyPaid (by another attempt), CodeAttemptInProgress (the hold is
+	// not paying under this fence, so the attempt has lost its claim to it).
+	Claim(ctx context.Context, s *Sale, id ReservationID, f Fence, event []byte) (Hold, OutboxEntry, error)
+	// Return ends an attempt without money: paying goes back to held if the
+	// hold's own deadline lies ahead, else to released. Repeatable; a hold that
+	// the fence does not hold is left alone and given as it is. CodeNotFound.
+	Return(ctx context.Context, s *Sale, id ReservationID, f Fence) (Hold, error)
+	// Release gives a held reservation back. Repeatable. CodeNotFound,
+	// CodePaymentInProgress, CodeAlreadyPaid; an expired one is given as it is.
+	Release(ctx context.Context, s *Sale, id ReservationID) (Hold, error)
+}
+
+// GateReader reads the gate without deciding anything.
+type GateReader interface {
+	// Find gives one hold: CodeNotFound. A held one past its deadline reads as expired.
+	Find(ctx context.Context, s *Sale, id ReservationID) (Hold, error)
+	// Counters gives every SKU's units, summed over shards, each shard read at
+	// one instant. CodeGateFrozen.
+	Counters(ctx context.Context, s *Sale) ([]Counters, error)
+	// Holds visits every hold that the gate remembers, in no order; it may
+	// repeat or miss ones that change meanwhile. visit's error ends the walk.
+	Holds(ctx context.Context, s *Sale, visit func(Hold) error) error
+}
+
+// GateControl is what operators and the clock do to the gate.
+type GateControl interface {
+	// Install creates a sale's keys if there are none and brings its terms and
+	// state to those of s. It never touches holds or counters of keys that
+	// exist. CodeGateFrozen if another epoch stands there.
+	Install(ctx context.Context, s *Sale) error
+	// SetStock brings a SKU's stock to an absolute number, so that a repeated
+	// call changes nothing. CodeSoldOut if fewer units are available than would
+	// be taken away.
+	SetStock(ctx context.Context, s *Sale, item uint16, stock int64) error
+	// Reap expires due holds and lists paying ones whose answer is overdue, at
+	// most limit of both together; more says there is work left.
+	Reap(ctx context.Context, s *Sale, limit int) (r Reaped, err error)
+}
+
+// Reaped is what one Reap did.
+type Reaped struct {
+	Expired int
+	Overdue []Hold // paying, to be resolved; each is listed again later until it is
+	More    bool
+}
+
+// Attempts is the durable list of payment attempts.
+type Attempts interface {
+	// Begin writes an attempt in state authorising under a lease, or gives the
+	// one of that id that exists (Fresh unset).
+	Begin(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
+	// Resume takes the lease of an unfinished attempt (authorising, unknown or
+	// authorised) whose lease is over, and gives it. CodeAttemptInProgress if
+	// the lease is alive, CodeNotFound.
+	Resume(ctx context.Context, id AttemptID, lease time.Duration) (Attempt, error)
+	// ByFence finds the attempt that a hold's fence names: CodeNotFound.
+	ByFence(ctx context.Context, id ReservationID, f Fence) (Attempt, error)
+	// Note records what became of an attempt and ends its lease. A move that
+	// PaymentMoves does not allow from the present state changes no state and
+	// is no error; noting the present state again only ends the lease.
+	Note(ctx context.Context, id AttemptID, p Payment, reason string) error
+}
+
+// Payments calls the payment provider: bulkhead, time-out and breaker are inside.
+//
+// An error that wraps ErrUnknown: the provider may have acted. CodePaymentUnavailable:
+// it certainly has not. A decline is a Payment, not an error.
+type Payments interface {
+	// Authorise reserves the money. The attempt's id is the idempotency key.
+	Authorise(ctx context.Context, a Attempt) (Payment, error)
+	// Capture takes authorised money. Repeatable.
+	Capture(ctx context.Context, a Attempt) (Payment, error)
+	// Void gives an authorisation back, whether or not the reference is known.
+	// Repeatable; an attempt that the provider never saw is voided too.
+	Void(ctx context.Context, a Attempt) (Payment, error)
+	// Lookup asks what became of an attempt: CodeNotFound if the provider never saw it.
+	Lookup(ctx context.Context, a Attempt) (Payment, error)
+}
+
+// Stream hands accepted events to the record.
+type Stream interface {
+	// Encode gives the event's wire form.
+	Encode(a AcceptedEvent) ([]byte, error)
+	// Publish returns when the stream has the event durably, and then takes it
+	// out of the outbox. On an error it stays there for the relay.
+	Publish(ctx context.Context, e OutboxEntry) error
+}
+
+// Outcomes tells a waiting node what the record decided.
+type Outcomes interface {
+	// Node is this node's reply address.
+	Node() string
+	// Expect registers interest before the event is published. wait returns the
+	// outcome or ctx's error; cancel frees the registration.
+	Expect(id ReservationID) (wait func(ctx context.Context) (Outcome, error), cancel func())
+}
+
+// Outbox is where claimed events wait until the stream has them.
+type Outbox interface {
+	// Pending lists entries of a sale at least minAge old, oldest first.
+	Pending(ctx context.Context, s *Sale, minAge time.Duration, max int) ([]OutboxEntry, error)
+	// Remove forgets entries. Repeatable.
+	Remove(ctx context.Context, s *Sale, entries []OutboxEntry) error
+}
+
+// Notifier tells the nodes that wait for the record's word. A lost message
+// costs a poll, nothing else.
+type Notifier interface {
+	Notify(ctx context.Context, node string, outcomes []Outcome) error
+}
+
+// Orders reads the record.
+type Orders interface {
+	// Order gives a committed order, confirmed or refused: CodeNotFound.
+	Order(ctx context.Context, id ReservationID) (Order, error)
+}
+
+// Hasher derives the gate's names from strangers' strings, under a sale's secret.
+type Hasher interface {
+	Buyer(s *Sale, buyer string) BuyerKey
+	Nonce(s *Sale, buyer, idempotencyKey string) Nonce
+}
+
+// Clock is the time of this process. The gate judges deadlines by its own.
+type Clock interface{ Now() time.Time }

@@ -1,0 +1,162 @@
+package engine
+
+import (
+	"regexp"
+	"time"
+)
+
+// Limits of a sale, enforced by ValidateSale. Units are units of stock.
+const (
+	MaxItems       = 10_000        // SKUs of one sale
+	MaxStock       = 1_000_000_000 // units of one SKU
+	MaxUnitPrice   = 1_000_000_000 // minor units
+	MaxLines       = 16            // distinct SKUs of one cart
+	MaxQuantity    = 100           // units of one cart line, and the highest per-buyer limit
+	MinHoldTTL     = time.Second
+	MaxHoldCap     = 24 * time.Hour
+	PaymentMargin  = 5 * time.Second // between a payment call's time-out and the hold's cap
+	DefaultHoldTTL = 2 * time.Minute
+	DefaultHoldCap = 10 * time.Minute
+)
+
+// Sale is one time-boxed event. A *Sale is an immutable snapshot: share it, do
+// not change it.
+type Sale struct {
+	No            uint32 // the sale's number: short, unique, part of every id and key
+	ID            string // the name that the storefront chose
+	Name          string
+	Currency      string // ISO 4217
+	State         SaleState
+	Epoch         int64     // the gate's generation; 0 before the sale is armed
+	OpensAt       time.Time // zero: opened by hand
+	ClosesAt      time.Time // zero: ended by hand
+	HoldTTL       time.Duration
+	HoldCap       time.Duration // absolute life of a hold, payment included
+	PerBuyerLimit int           // units per buyer, held, paying and sold together
+	Shards        int
+	Items         []Item
+	Secret        [16]byte // keys the buyer hash; never leaves the engine
+	Version       int64    // rises with each change of the record's copy
+}
+
+// Item is one SKU of a sale.
+type Item struct {
+	No        uint16 // its number in the sale, from 0, never reused
+	SKU       string
+	Title     string
+	UnitPrice int64 // minor units of the sale's currency
+	Stock     int64 // units put up
+}
+
+// Item finds a SKU by name.
+func (s *Sale) Item(sku string) (Item, bool) {
+	for _, it := range s.Items { // sales have few SKUs; adapters that serve large ones index it
+		if it.SKU == sku {
+			return it, true
+		}
+	}
+	return Item{}, false
+}
+
+// ItemByNo finds a SKU by number: Items are ordered by number.
+func (s *Sale) ItemByNo(no uint16) (Item, bool) {
+	if int(no) < len(s.Items) && s.Items[no].No == no {
+		return s.Items[no], true
+	}
+	return Item{}, false
+}
+
+// Accepting says whether buyers may reserve at time now.
+func (s *Sale) Accepting(now time.Time) bool {
+	if !s.ClosesAt.IsZero() && !now.Before(s.ClosesAt) {
+		return false
+	}
+	return s.State == SaleOpen || s.State == SaleArmed && !s.OpensAt.IsZero() && !now.Before(s.OpensAt)
+}
+
+// Money is an amount in minor units (cents of USD, yen of JPY).
+type Money struct {
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+}
+
+var (
+	saleIDForm   = regexp.MustCompile(`^[a-z0-9](?:[a-z0-9-]{0,62}[a-z0-9])?$`)
+	skuForm      = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`)
+	currencyForm = regexp.MustCompile(`^[A-Z]{3}$`)
+)
+
+// ValidateSale checks the terms of a sale and says, field by field, what to change.
+func ValidateSale(s *Sale, paymentTimeout time.Duration) error {
+	bad := func(field, format string, args ...any) error {
+		return E(CodeInvalidRequest, field+": "+format, args...).With("field", field)
+	}
+	switch {
+	case !saleIDForm.MatchString(s.ID):
+		return bad("sale", "%q is not a sale id: lower-case letters, digits and inner hyphens, at most 64", clip(s.ID))
+	case s.Name == "" || len(s.Name) > 200:
+		return bad("name", "must have 1 to 200 bytes")
+	case !currencyForm.MatchString(s.Currency):
+		return bad("currency", "%q is not an ISO 4217 code such as USD", clip(s.Currency))
+	case s.HoldTTL < MinHoldTTL:
+		return bad("hold_ttl", "%s is shorter than the shortest hold, %s", s.HoldTTL, MinHoldTTL)
+	case s.HoldCap > MaxHoldCap:
+		return bad("hold_cap", "%s is longer than the longest, %s", s.HoldCap, MaxHoldCap)
+	case s.HoldCap < s.HoldTTL:
+		return bad("hold_cap", "%s must not be below hold_ttl %s", s.HoldCap, s.HoldTTL)
+	case s.HoldCap <= s.HoldTTL+paymentTimeout+PaymentMargin:
+		return bad("hold_cap", "%s must exceed hold_ttl %s + payment time-out %s + margin %s: a payment begun in the hold's last moment needs them",
+			s.HoldCap, s.HoldTTL, paymentTimeout, PaymentMargin)
+	case s.PerBuyerLimit < 1 || s.PerBuyerLimit > MaxQuantity:
+		return bad("per_buyer_limit", "%d is not between 1 and %d", s.PerBuyerLimit, MaxQuantity)
+	case s.Shards != 1:
+		return bad("shards", "%d: this version serves a sale from 1 shard", s.Shards)
+	case !s.OpensAt.IsZero() && !s.ClosesAt.IsZero() && !s.OpensAt.Before(s.ClosesAt):
+		return bad("closes_at", "must be after opens_at")
+	case len(s.Items) == 0 || len(s.Items) > MaxItems:
+		return bad("items", "a sale has 1 to %d SKUs, not %d", MaxItems, len(s.Items))
+	}
+	seen := make(map[string]bool, len(s.Items))
+	for i, it := range s.Items {
+		switch {
+		case !skuForm.MatchString(it.SKU):
+			return bad("items", "item %d: %q is not a SKU: letters, digits, dot, hyphen and underscore, at most 64", i, clip(it.SKU))
+		case seen[it.SKU]:
+			return bad("items", "SKU %q is listed twice", it.SKU)
+		case len(it.Title) > 200:
+			return bad("items", "SKU %q: title exceeds 200 bytes", it.SKU)
+		case it.UnitPrice < 0 || it.UnitPrice > MaxUnitPrice:
+			return bad("items", "SKU %q: unit_price %d is not between 0 and %d minor units", it.SKU, it.UnitPrice, MaxUnitPrice)
+		case it.Stock < 0 || it.Stock > MaxStock:
+			return bad("items", "SKU %q: stock %d is not between 0 and %d", it.SKU, it.Stock, MaxStock)
+		}
+		seen[it.SKU] = true
+	}
+	return nil
+}
+
+// clip shortens a stranger's text before it enters a message.
+func clip(s string) string {
+	if len(s) > 40 {
+		return s[:40] + "…"
+	}
+	return s
+}
+
+// Counters are one SKU's units at the gate, over all shards.
+// At every instant Stock == Available + Held + Paying + Sold.
+type Counters struct {
+	No        uint16
+	SKU       string
+	Stock     int64
+	Available int64
+	Held      int64
+	Paying    int64
+	Sold      int64
+}
+
+// Conserved says whether the counters add up and none is negative.
+func (c Counters) Conserved() bool {
+	return c.Available >= 0 && c.Held >= 0 && c.Paying >= 0 && c.Sold >= 0 &&
+		c.Stock == c.Available+c.Held+c.Paying+c.Sold
+}

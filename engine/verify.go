@@ -1,0 +1,312 @@
+package engine
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"time"
+)
+
+// Verifier compares gate, stream, record and provider, while they run.
+type Verifier struct {
+	Sales  func(ctx context.Context) ([]*Sale, error)
+	Gate   GateReader
+	Outbox Outbox
+	Stream StreamAudit
+	Record RecordAudit
+	Books  Books // nil: the provider cannot list its books
+	Clock  Clock
+	// Settle is how long what looks wrong may take to prove to be in flight.
+	Settle time.Duration
+	// Pause lies between two looks.
+	Pause time.Duration
+}
+
+// Verdict is the four zeros, with what was looked at and what was found.
+type Verdict struct {
+	Oversold int       `json:"oversold"` // units sold beyond stock
+	Lost     int       `json:"lost"`     // acknowledged reservations without an order
+	Drift    int       `json:"drift"`    // places where two views of the same units differ
+	Unpaid   int       `json:"unpaid"`   // orders and money that do not agree
+	Checked  Checked   `json:"checked"`
+	Findings []Finding `json:"findings"`
+}
+
+// Clean says whether all four are zero.
+func (v Verdict) Clean() bool { return v.Oversold == 0 && v.Lost == 0 && v.Drift == 0 && v.Unpaid == 0 }
+
+// Checked counts what Verify looked at.
+type Checked struct {
+	Sales       int   `json:"sales"`
+	SKUs        int   `json:"skus"`
+	Holds       int   `json:"holds"`
+	Orders      int64 `json:"order_units"`
+	Payments    int   `json:"payments"`
+	InFlight    int   `json:"in_flight"` // accepted, still on the way to the record
+	DeadLetters int   `json:"dead_letters"`
+	TookMS      int64 `json:"took_ms"`
+}
+
+// Finding is one thing that is wrong.
+type Finding struct {
+	Kind        string `json:"kind"` // oversold, lost, drift or unpaid
+	Count       int    `json:"count"`
+	Sale        string `json:"sale,omitempty"`
+	SKU         string `json:"sku,omitempty"`
+	Reservation string `json:"reservation,omitempty"`
+	Order       string `json:"order,omitempty"`
+	Detail      string `json:"detail"`
+}
+
+func (f Finding) key() string {
+	return f.Kind + "|" + f.Sale + "|" + f.SKU + "|" + f.Order + "|" + f.Reservation
+}
+
+// Verify looks until nothing is wrong, or until what is wrong has stayed so for
+// the settling time: a view is always read a moment before or after another.
+func (v *Verifier) Verify(ctx context.Context) (Verdict, error) {
+	began := v.Clock.Now()
+	deadline := began.Add(v.Settle)
+	var before map[string]bool
+	for {
+		verdict, err := v.look(ctx)
+		if err != nil {
+			return verdict, err
+		}
+		done := !v.Clock.Now().Before(deadline)
+		if before != nil {
+			verdict.keep(before) // what only one look saw was in flight
+		}
+		if len(verdict.Findings) == 0 && verdict.Checked.InFlight == 0 || done {
+			verdict.count()
+			verdict.Checked.TookMS = v.Clock.Now().Sub(began).Milliseconds()
+			return verdict, nil
+		}
+		before = make(map[string]bool, len(verdict.Findings))
+		for _, f := range verdict.Findings {
+			before[f.key()] = true
+		}
+		select {
+		case <-ctx.Done():
+			return verdict, ctx.Err()
+		case <-time.After(v.Pause):
+		}
+	}
+}
+
+func (v *Verdict) keep(seen map[string]bool) {
+	v.Findings = slices.DeleteFunc(v.Findings, func(f Finding) bool { return !seen[f.key()] })
+}
+
+func (v *Verdict) count() {
+	if v.Findings == nil {
+		v.Findings = []Finding{}
+	}
+	for _, f := range v.Findings {
+		switch f.Kind {
+		case "oversold":
+			v.Oversold += f.Count
+		case "lost":
+			v.Lost += f.Count
+		case "drift":
+			v.Drift += f.Count
+		case "unpaid":
+			v.Unpaid += f.Count
+		}
+	}
+}
+
+func (v *Verdict) add(kind string, n int, f Finding, format string, args ...any) {
+	f.Kind, f.Count, f.Detail = kind, n, fmt.Sprintf(format, args...)
+	v.Findings = append(v.Findings, f)
+}
+
+// look takes one look at everything.
+func (v *Verifier) look(ctx context.Context) (Verdict, error) {
+	var out Verdict
+	sales, err := v.Sales(ctx)
+	if err != nil {
+		return out, err
+	}
+	for _, s := range sales {
+		if s.Epoch == 0 {
+			continue // a draft has nothing at the gate
+		}
+		out.Checked.Sales++
+		if err := v.lookAt(ctx, s, &out); err != nil {
+			return out, fmt.Errorf("sale %s: %w", s.ID, err)
+		}
+	}
+	dead, err := v.Record.DeadLetters(ctx)
+	if err != nil {
+		return out, err
+	}
+	// A dead letter that was an accepted reservation shows as lost by its id;
+	// one that was not harmed nobody. Here they are only counted.
+	for _, n := range dead {
+		out.Checked.DeadLetters += n
+	}
+	return out, v.books(ctx, &out)
+}
+
+func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
+	// The gate leads and the record follows, so the record is read first: what
+	// it has sold, the gate has sold too.
+	totals, err := v.Record.Totals(ctx, s.No)
+	if err != nil {
+		return err
+	}
+	counters, err := v.Gate.Counters(ctx, s)
+	if err != nil {
+		return err
+	}
+	compare(s, totals, counters, out)
+
+	missing, err := v.missing(ctx, s, out)
+	if err != nil {
+		return err
+	}
+	for _, id := range missing {
+		out.add("lost", 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the gate accepted reservation %s, and the record has no order %s", id, id.Order())
+	}
+	orphans, err := v.Record.Orphans(ctx, s.No)
+	if err != nil {
+		return err
+	}
+	for _, id := range orphans {
+		if !slices.Contains(missing, id) {
+			out.add("lost", 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the ledger sold units to order %s, which is not there", id.Order())
+		}
+	}
+	unpaid, err := v.Record.Unpaid(ctx, s.No)
+	if err != nil {
+		return err
+	}
+	for _, u := range unpaid {
+		out.add("unpaid", 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
+	}
+	return nil
+}
+
+// compare holds the record's places against each other and against the gate.
+func compare(s *Sale, totals []RecordTotals, counters []Counters, out *Verdict) {
+	gate := make(map[uint16]Counters, len(counters))
+	for _, c := range counters {
+		gate[c.No] = c
+	}
+	for _, t := range totals {
+		it, _ := s.ItemByNo(t.No)
+		at := Finding{Sale: s.ID, SKU: it.SKU}
+		out.Checked.SKUs++
+		out.Checked.Orders += t.Orders
+		if over := max(t.Sold, t.Orders) - t.Stock; over > 0 {
+			out.add("oversold", int(over), at, "%d units of stock, %d sold by the SKU row, %d in orders", t.Stock, t.Sold, t.Orders)
+		}
+		if t.Sold != t.LedgerSold || t.Sold != t.Orders || t.Stock != t.LedgerStock {
+			out.add("drift", 1, at, "the record disagrees with itself: stock %d (ledger %d), sold %d (ledger %d, orders %d)", t.Stock, t.LedgerStock, t.Sold, t.LedgerSold, t.Orders)
+		}
+		c, ok := gate[t.No]
+		switch {
+		case !ok:
+			out.add("drift", 1, at, "the gate does not know the SKU")
+		case !c.Conserved():
+			out.add("drift", 1, at, "the gate does not conserve: stock %d, available %d, held %d, paying %d, sold %d", c.Stock, c.Available, c.Held, c.Paying, c.Sold)
+		case c.Stock != t.Stock:
+			out.add("drift", 1, at, "the gate has stock %d, the record %d", c.Stock, t.Stock)
+		case c.Sold < t.Sold:
+			out.add("drift", 1, at, "the gate has sold %d, the record %d", c.Sold, t.Sold)
+		}
+	}
+}
+
+// missing gives accepted reservations that certainly should be in the record
+// and are not. Whatever the gate had accepted when its holds were listed left
+// the outbox before the mark was taken, so once the record has read up to the
+// mark, it has an order for each.
+func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) ([]ReservationID, error) {
+	var accepted []ReservationID
+	err := v.Gate.Holds(ctx, s, func(h Hold) error {
+		out.Checked.Holds++
+		if h.State == Accepted {
+			accepted = append(accepted, h.ID)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	pending, err := v.Outbox.Pending(ctx, s, 0, 1_000_000)
+	if err != nil {
+		return nil, err
+	}
+	mark, err := v.Stream.Mark(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for wait := v.Settle; ; wait -= v.Pause {
+		passed, err := v.Stream.Passed(ctx, mark)
+		if err != nil {
+			return nil, err
+		}
+		if passed {
+			break
+		}
+		if wait <= 0 { // the writer is behind: nothing can be said of these yet
+			absent, err := v.Record.Missing(ctx, accepted)
+			out.Checked.InFlight += len(absent)
+			return nil, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-time.After(v.Pause):
+		}
+	}
+	absent, err := v.Record.Missing(ctx, accepted)
+	if err != nil {
+		return nil, err
+	}
+	waiting := make(map[ReservationID]bool, len(pending))
+	for _, e := range pending {
+		waiting[e.ID] = true
+	}
+	return slices.DeleteFunc(absent, func(id ReservationID) bool {
+		if waiting[id] {
+			out.Checked.InFlight++
+		}
+		return waiting[id]
+	}), nil
+}
+
+// books compares the provider's word on money with the record's.
+func (v *Verifier) books(ctx context.Context, out *Verdict) error {
+	if v.Books == nil {
+		return nil
+	}
+	charged := map[AttemptID]Payment{}
+	err := v.Books.Payments(ctx, func(id AttemptID, p Payment) error {
+		out.Checked.Payments++
+		if p.State == PaymentCaptured {
+			charged[id] = p
+		}
+		return nil
+	})
+	if CodeOf(err) == CodeNotFound {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	ids := make([]AttemptID, 0, len(charged))
+	for id := range charged {
+		ids = append(ids, id)
+	}
+	orderless, err := v.Record.Orderless(ctx, ids)
+	if err != nil {
+		return err
+	}
+	for _, id := range orderless {
+		out.add("unpaid", 1, Finding{}, "the provider captured %d %s for attempt %s, and no confirmed order has it", charged[id].Amount.Amount, charged[id].Amount.Currency, id)
+	}
+	return nil
+}
