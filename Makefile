@@ -1,0 +1,67 @@
+# `make` lists what there is. Everything here also works as the plain command it runs.
+
+SHELL := /usr/bin/env bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+GO ?= go
+PKG ?= ./...
+# Options for the demo and the benchmark, as in: make demo ARGS="--listen :8080"
+ARGS ?=
+# The repository may be a plain copy without its .git.
+export GOFLAGS := -buildvcs=false $(GOFLAGS)
+
+.PHONY: help
+help: ## list these targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: ## install what is missing, start everything, seed a sale, print the URLs
+	@scripts/deps.sh demo
+	$(GO) run ./cmd/flashsale demo $(ARGS)
+
+.PHONY: test
+test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
+	@scripts/deps.sh
+	$(GO) vet ./...
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -race -count=1 -timeout 15m $(PKG)
+
+.PHONY: test-quick
+test-quick: ## tests that need nothing installed, without the race detector: seconds
+	$(GO) test -short -timeout 5m $(PKG)
+
+.PHONY: cover
+cover: ## all tests, with the coverage of each function in coverage.out
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 15m -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	$(GO) tool cover -func=coverage.out | tail -1
+
+.PHONY: lint
+lint: ## golangci-lint with .golangci.yml (built once, in the cache)
+	@lint=$$(scripts/tool.sh lint); "$$lint" run ./...
+
+.PHONY: fmt
+fmt: ## format the code
+	@lint=$$(scripts/tool.sh lint); "$$lint" fmt ./...
+
+.PHONY: build
+build: ## bin/flashsale, static
+	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flashsale ./cmd/flashsale
+
+.PHONY: bench
+bench: build ## the hot path beside its limits, as ratios
+	@scripts/deps.sh
+	bin/flashsale bench $(ARGS)
+
+.PHONY: k6
+k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
+	@scripts/deps.sh
+	scripts/k6.sh $(ARGS)
+
+.PHONY: compose-check
+compose-check: ## check docker-compose.yml against the Compose specification, without Docker
+	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
+
+.PHONY: deps
+deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars
+	@scripts/deps.sh
