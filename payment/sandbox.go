@@ -1,0 +1,336 @@
+package payment
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// SandboxConfig are the settings of the sandbox's client.
+type SandboxConfig struct {
+	URL         string        // such as http://127.0.0.1:12111
+	MaxConns    int           // connections at most; match the Guard's two bulkheads together. Default 320
+	DialTimeout time.Duration // default 1 s
+}
+
+// Sandbox is the provider that speaks to payment/sandbox over HTTP.
+type Sandbox struct {
+	base string
+	http *http.Client
+}
+
+var (
+	_ Provider     = (*Sandbox)(nil)
+	_ engine.Books = (*Sandbox)(nil)
+)
+
+const (
+	maxAnswer   = 4 << 20 // bytes
+	pageSize    = 500
+	pageTimeout = 30 * time.Second
+)
+
+// NewSandbox makes a client. It has connections of its own, kept alive as many
+// as may be in use, so that load does not spend itself on dialling.
+func NewSandbox(c SandboxConfig) (*Sandbox, error) {
+	u, err := url.Parse(c.URL)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" {
+		return nil, fmt.Errorf("payment: sandbox URL %q: want http://host:port", c.URL)
+	}
+	if c.MaxConns == 0 {
+		c.MaxConns = 320
+	}
+	if c.DialTimeout == 0 {
+		c.DialTimeout = time.Second
+	}
+	if c.MaxConns < 1 || c.DialTimeout < 0 {
+		return nil, errors.New("payment: sandbox MaxConns and DialTimeout must be positive")
+	}
+	return &Sandbox{
+		base: strings.TrimSuffix(c.URL, "/"),
+		http: &http.Client{
+			Transport: &http.Transport{ // HTTP/1.1: one request per connection is what makes countedConn a proof
+				DialContext:         countingDial(c.DialTimeout),
+				MaxConnsPerHost:     c.MaxConns,
+				MaxIdleConns:        c.MaxConns,
+				MaxIdleConnsPerHost: c.MaxConns,
+				IdleConnTimeout:     90 * time.Second,
+				TLSHandshakeTimeout: 5 * time.Second,
+				DisableCompression:  true,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+	}, nil
+}
+
+// Close closes the idle connections.
+func (c *Sandbox) Close() { c.http.CloseIdleConnections() }
+
+// Name is the provider's name in records and metrics.
+func (c *Sandbox) Name() string { return "sandbox" }
+
+// Authorise reserves the money. A payment method that the provider does not
+// know is the buyer's to change, so it is a decline: invalid_payment_method.
+func (c *Sandbox) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	body := map[string]any{
+		"amount": a.Amount.Amount, "currency": strings.ToLower(a.Amount.Currency), "payment_method": a.Method,
+		"capture_method": "manual", "confirm": true,
+		"metadata": map[string]string{"attempt": a.ID.String(), "reservation": a.Reservation.String(), "order": a.Reservation.Order()},
+	}
+	r, err := c.call(ctx, http.MethodPost, "/v1/payment_intents", a.ID.String(), body)
+	if err != nil {
+		return engine.Payment{}, err
+	}
+	if p := r.problem; p != nil && r.status == http.StatusBadRequest && p.Type == "invalid_request_error" && p.Param == "payment_method" {
+		return engine.Payment{State: engine.PaymentDeclined, Provider: c.Name(), DeclineCode: "invalid_payment_method", Amount: a.Amount}, nil
+	}
+	paid, err := c.payment(r)
+	if err != nil || !r.replayed {
+		return paid, err
+	}
+	// A replayed answer tells what was true when it was first given. The payment
+	// may have been voided since, and stock must not be claimed on that.
+	now, err := c.Lookup(ctx, a)
+	if err != nil {
+		return engine.Payment{}, unknown(err, "the payment exists, and how it stands now could not be read")
+	}
+	return now, nil
+}
+
+// Capture takes the money.
+func (c *Sandbox) Capture(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	ref := a.ProviderRef
+	if ref == "" {
+		p, err := c.Lookup(ctx, a)
+		switch {
+		case engine.CodeOf(err) == engine.CodeNotFound:
+			return p, notTaken(ErrRejected, "the provider knows no payment of attempt %s to capture", a.ID)
+		case err != nil:
+			return p, err
+		}
+		ref = p.Ref
+	}
+	r, err := c.call(ctx, http.MethodPost, "/v1/payment_intents/"+url.PathEscape(ref)+"/capture", a.ID.String()+":capture", nil)
+	if err != nil {
+		return engine.Payment{}, err
+	}
+	return c.payment(r)
+}
+
+// Void cancels whatever the attempt made, by the attempt's own name, so that a
+// lost reference or a request still on its way makes no difference.
+func (c *Sandbox) Void(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	r, err := c.call(ctx, http.MethodPost, "/v1/attempts/"+url.PathEscape(a.ID.String())+"/cancel", a.ID.String()+":void", nil)
+	if err != nil {
+		return engine.Payment{}, err
+	}
+	return c.payment(r)
+}
+
+// Lookup finds the payment by the attempt in its metadata.
+func (c *Sandbox) Lookup(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	var page wirePage
+	if err := c.read(ctx, "/v1/payment_intents/search?attempt="+url.QueryEscape(a.ID.String()), "search_result", &page); err != nil {
+		return engine.Payment{}, err
+	}
+	if len(page.Data) == 0 {
+		return engine.Payment{}, engine.E(engine.CodeNotFound, "the provider never saw attempt %s", a.ID)
+	}
+	in := &page.Data[0]
+	if !in.whole() || in.Metadata["attempt"] != a.ID.String() {
+		return engine.Payment{}, notTaken(errors.New("another payment than asked for"), "the look-up's answer makes no sense")
+	}
+	return in.payment(c.Name()), nil
+}
+
+// Payments walks the provider's books, oldest first: engine.Books. Payments
+// that no attempt of ours made are passed over.
+func (c *Sandbox) Payments(ctx context.Context, visit func(engine.AttemptID, engine.Payment) error) error {
+	for after := ""; ; {
+		q := url.Values{"limit": {strconv.Itoa(pageSize)}}
+		if after != "" {
+			q.Set("starting_after", after)
+		}
+		var page wirePage
+		pageCtx, cancel := context.WithTimeout(ctx, pageTimeout)
+		err := c.read(pageCtx, "/v1/payment_intents?"+q.Encode(), "list", &page)
+		cancel()
+		if err != nil {
+			return err
+		}
+		for i := range page.Data {
+			id, ours := engine.ParseAttemptID(page.Data[i].Metadata["attempt"])
+			if !ours {
+				continue
+			}
+			if err := visit(id, page.Data[i].payment(c.Name())); err != nil {
+				return err
+			}
+		}
+		if !page.HasMore || len(page.Data) == 0 {
+			return nil
+		}
+		after = page.Data[len(page.Data)-1].ID
+	}
+}
+
+// read gets a page. Reading changes nothing, so its errors are never unknown.
+func (c *Sandbox) read(ctx context.Context, path, object string, into *wirePage) error {
+	r, err := c.call(ctx, http.MethodGet, path, "", nil)
+	if err != nil {
+		return notTaken(withoutUnknown(err), "reading from the provider failed").After(retryAfter(err))
+	}
+	if r.status != http.StatusOK {
+		return notTaken(fmt.Errorf("status %d", r.status), "reading from the provider failed")
+	}
+	if err := json.Unmarshal(r.body, into); err != nil || into.Object != object {
+		return notTaken(errors.Join(fmt.Errorf("no %s in the answer", object), err), "reading from the provider failed")
+	}
+	return nil
+}
+
+// withoutUnknown keeps what happened as text and drops that the outcome is unknown.
+func withoutUnknown(err error) error {
+	if errors.Is(err, engine.ErrUnknown) {
+		return errors.New(err.Error())
+	}
+	return err
+}
+
+func retryAfter(err error) time.Duration {
+	var e *engine.Error
+	if errors.As(err, &e) {
+		return e.RetryAfter
+	}
+	return 0
+}
+
+// reply is an answer that was read to its end.
+type reply struct {
+	status   int
+	replayed bool // it repeats an answer given before
+	body     []byte
+	problem  *wireProblem // set if the body is one
+}
+
+// call makes one request. Its error says whether the request may have been
+// taken; a nil error means an answer that the provider itself gave.
+func (c *Sandbox) call(ctx context.Context, method, path, key string, body any) (reply, error) {
+	var payload io.Reader
+	if body != nil {
+		b, err := json.Marshal(body)
+		if err != nil {
+			return reply{}, notTaken(err, "the request could not be encoded")
+		}
+		payload = bytes.NewReader(b)
+	}
+	var sent sending
+	req, err := http.NewRequestWithContext(sent.trace(ctx), method, c.base+path, payload)
+	if err != nil {
+		return reply{}, notTaken(err, "the request could not be made")
+	}
+	if body != nil {
+		req.Header.Set("Content-Type", "application/json")
+	}
+	if key != "" {
+		req.Header.Set("Idempotency-Key", key)
+	}
+	res, err := c.http.Do(req)
+	if err != nil {
+		if sent.failed(ctx) {
+			return reply{}, unknown(err, "the payment provider gave no answer")
+		}
+		return reply{}, notTaken(err, "the payment provider could not be reached")
+	}
+	defer func() { _ = res.Body.Close() }()
+	r := reply{status: res.StatusCode, replayed: res.Header.Get("Idempotent-Replayed") == "true"}
+	r.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
+	if err != nil || len(r.body) > maxAnswer {
+		return r, unknown(errors.Join(errors.New("the answer was cut"), err), "the payment provider's answer could not be read")
+	}
+	r.problem = problemOf(r.body)
+	return r, refusal(r, res.Header, sent.before())
+}
+
+func problemOf(body []byte) *wireProblem {
+	var e struct {
+		Error *wireProblem `json:"error"`
+	}
+	if json.Unmarshal(body, &e) != nil || e.Error == nil || e.Error.Type == "" {
+		return nil
+	}
+	return e.Error
+}
+
+// refusal classifies answers that are no word on a payment, or gives nil.
+func refusal(r reply, h http.Header, sentBefore bool) error {
+	var wait time.Duration
+	if n, err := strconv.Atoi(h.Get("Retry-After")); err == nil && n > 0 && n <= 3600 {
+		wait = time.Duration(n) * time.Second
+	}
+	cause := fmt.Errorf("status %d", r.status)
+	if r.problem != nil {
+		cause = fmt.Errorf("status %d: %s %s: %s", r.status, r.problem.Type, r.problem.Code, r.problem.Message)
+	}
+	var refused *engine.Error
+	switch {
+	case r.status == http.StatusTooManyRequests:
+		refused = notTaken(cause, "the payment provider asks to slow down").After(wait)
+	case r.status == http.StatusServiceUnavailable && r.problem != nil && r.problem.Code == "outage":
+		// Only the provider's own word counts: a proxy's 503 may follow a
+		// request that went through.
+		refused = notTaken(cause, "the payment provider is out of service").After(wait)
+	case r.status == http.StatusUnauthorized || r.status == http.StatusForbidden:
+		refused = notTaken(cause, "the payment provider refuses our credentials")
+	case r.status >= 500 || r.status != http.StatusOK && r.problem == nil:
+		return unknown(cause, "the payment provider failed")
+	default:
+		return nil
+	}
+	if sentBefore {
+		return unknown(refused, "an earlier sending of this request may have been taken")
+	}
+	return refused
+}
+
+// payment reads the word on a payment from an answer.
+func (c *Sandbox) payment(r reply) (engine.Payment, error) {
+	if r.status == http.StatusOK {
+		var in wireIntent
+		if err := json.Unmarshal(r.body, &in); err != nil || !in.whole() {
+			return engine.Payment{}, unknown(errors.Join(errors.New("not a payment"), err), "the payment provider's answer makes no sense")
+		}
+		return in.payment(c.Name()), nil
+	}
+	p := r.problem // refusal has dealt with answers without one
+	if p == nil {
+		return engine.Payment{}, unknown(fmt.Errorf("status %d", r.status), "the payment provider's answer makes no sense")
+	}
+	cause := fmt.Errorf("%w: status %d: %s %s: %s", ErrRejected, r.status, p.Type, p.Code, p.Message)
+	switch {
+	case p.PaymentIntent.whole():
+		paid := p.PaymentIntent.payment(c.Name())
+		if paid.State == engine.PaymentDeclined && p.DeclineCode != "" {
+			paid.DeclineCode = p.DeclineCode
+		}
+		return paid, nil
+	case p.Type == "card_error":
+		return engine.Payment{State: engine.PaymentDeclined, Provider: c.Name(), DeclineCode: p.DeclineCode}, nil
+	case r.status == http.StatusConflict:
+		return engine.Payment{State: engine.PaymentUnknown, Provider: c.Name()}, nil // the same key is being worked on
+	case p.Type == "idempotency_error":
+		// There is a payment under this key, and this is not its story.
+		return engine.Payment{}, unknown(cause, "the provider knows another payment under this key")
+	}
+	return engine.Payment{}, notTaken(cause, "the payment provider refused the request")
+}

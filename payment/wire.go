@@ -1,0 +1,66 @@
+package payment
+
+import (
+	"strings"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// The sandbox's answers, as far as they are read.
+
+type wireIntent struct {
+	ID        string            `json:"id"`
+	Object    string            `json:"object"`
+	Amount    int64             `json:"amount"`
+	Currency  string            `json:"currency"`
+	Status    string            `json:"status"`
+	Refunded  bool              `json:"refunded"`
+	Metadata  map[string]string `json:"metadata"`
+	LastError *struct {
+		DeclineCode string `json:"decline_code"`
+	} `json:"last_payment_error"`
+}
+
+type wireProblem struct {
+	Type          string      `json:"type"`
+	Code          string      `json:"code"`
+	Param         string      `json:"param"`
+	DeclineCode   string      `json:"decline_code"`
+	Message       string      `json:"message"`
+	PaymentIntent *wireIntent `json:"payment_intent"`
+}
+
+type wirePage struct {
+	Object  string       `json:"object"`
+	Data    []wireIntent `json:"data"`
+	HasMore bool         `json:"has_more"`
+}
+
+// whole says whether this is an intent at all: {} is JSON too.
+func (w *wireIntent) whole() bool {
+	return w != nil && w.ID != "" && w.Object == "payment_intent" && w.Status != ""
+}
+
+// payment translates; a status that is not known here reads as unknown.
+func (w *wireIntent) payment(provider string) engine.Payment {
+	p := engine.Payment{
+		State: engine.PaymentUnknown, Provider: provider, Ref: w.ID,
+		Amount: engine.Money{Amount: w.Amount, Currency: strings.ToUpper(w.Currency)},
+	}
+	switch w.Status {
+	case "requires_capture":
+		p.State = engine.PaymentAuthorised
+	case "succeeded":
+		p.State = engine.PaymentCaptured
+		if w.Refunded {
+			p.State = engine.PaymentRefunded
+		}
+	case "canceled":
+		p.State = engine.PaymentVoided
+	case "requires_payment_method":
+		if w.LastError != nil { // else nothing was tried yet
+			p.State, p.DeclineCode = engine.PaymentDeclined, w.LastError.DeclineCode
+		}
+	}
+	return p
+}
