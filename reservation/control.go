@@ -1,0 +1,106 @@
+package reservation
+
+import (
+	"context"
+	"fmt"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+var saleStates = map[engine.SaleState]int{
+	engine.SaleDraft: 0, engine.SaleArmed: 1, engine.SaleOpen: 2, engine.SalePaused: 3, engine.SaleDraining: 4, engine.SaleClosed: 5,
+}
+
+// terms spells what the gate must know of a sale:
+//
+//	epoch state opens closes limit ttl cap keep max_attempts lease version
+//
+// Times are milliseconds since engine.TimeZero, 0 for none; spans are
+// milliseconds. An opening between two milliseconds is the later one, a closing
+// the earlier: neither gives buyers more than they were promised.
+func (g *Gate) terms(s *engine.Sale) string {
+	n := []int64{
+		s.Epoch, int64(saleStates[s.State]), gateTime(s.OpensAt.Add(time.Millisecond - 1)), gateTime(s.ClosesAt),
+		int64(s.PerBuyerLimit), s.HoldTTL.Milliseconds(), s.HoldCap.Milliseconds(),
+		g.opt.Keep.Milliseconds(), int64(g.opt.MaxAttempts), g.opt.Lease.Milliseconds(), s.Version,
+	}
+	var b strings.Builder
+	for i, v := range n {
+		if i > 0 {
+			b.WriteByte(' ')
+		}
+		b.WriteString(strconv.FormatInt(v, 10))
+	}
+	return b.String()
+}
+
+// gateTime gives 0 for no time; one before the gate's zero is its first moment.
+func gateTime(t time.Time) int64 {
+	if t.Year() <= 1 {
+		return 0
+	}
+	return max(t.UnixMilli()-engine.TimeZero, 1)
+}
+
+// Create implements engine.GateControl.
+func (g *Gate) Create(ctx context.Context, s *engine.Sale) error {
+	args := make([]any, 0, 2+2*len(s.Items))
+	args = append(args, s.Epoch, g.terms(s))
+	for _, it := range s.Items {
+		args = append(args, uint64(it.No), it.Stock)
+	}
+	_, err := g.run(ctx, "create", createScript, keysOf(s.No, 0), args...)
+	return err
+}
+
+// Install implements engine.GateControl.
+func (g *Gate) Install(ctx context.Context, s *engine.Sale) error {
+	for shard := range shardsOf(s) {
+		if _, err := g.run(ctx, "install", installScript, keysOf(s.No, shard), s.Epoch, s.Version, g.terms(s)); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SetStock implements engine.GateControl.
+func (g *Gate) SetStock(ctx context.Context, s *engine.Sale, item uint16, stock int64) error {
+	if stock < 0 || stock > engine.MaxStock {
+		return engine.E(engine.CodeInvalidRequest, "stock: %d is not between 0 and %d", stock, engine.MaxStock)
+	}
+	v, err := g.run(ctx, "restock", restockScript, keysOf(s.No, 0), s.Epoch, s.Version, uint64(item), stock)
+	if err != nil {
+		return err
+	}
+	if v == int64(-1) {
+		return engine.E(engine.CodeSoldOut, "fewer units of SKU %d are available than would be taken away", item)
+	}
+	return nil
+}
+
+// Reap implements engine.GateControl.
+func (g *Gate) Reap(ctx context.Context, s *engine.Sale, limit int) (engine.Reaped, error) {
+	var r engine.Reaped
+	if limit < 1 {
+		return r, fmt.Errorf("reservation: a reaper's limit of %d", limit)
+	}
+	for shard := range shardsOf(s) {
+		room := limit - r.Expired - len(r.Overdue)
+		if room == 0 {
+			r.More = true
+			return r, nil
+		}
+		d, err := g.decide(ctx, s.No, shard, s.Epoch, nil, room)
+		if err != nil {
+			return r, err
+		}
+		g.metrics.expired.Add(float64(d.expired))
+		r.Expired += d.expired
+		r.Overdue = append(r.Overdue, d.overdue...)
+		r.More = r.More || d.more
+	}
+	return r, nil
+}

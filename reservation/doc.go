@@ -1,0 +1,24 @@
+// Package reservation is the gate on Redis: it decides, atomically and by
+// Redis' own clock, who gets a unit. It implements engine.Gate, GateReader,
+// GateControl, Outbox, Hasher, Notifier and Outcomes; Redis and its driver are
+// known nowhere else.
+//
+// One Lua script (lua/, assembled from one file per part) decides a whole batch
+// of operations; lane.go coalesces concurrent requests into such batches. A
+// buyer is one field of one hash, which holds the per-buyer count, idempotency
+// and the holds themselves; lua/record.lua and record.go spell its bytes. That
+// record is the truth. The logs q1..q4 are hints about which records to look at
+// when, and a hold's deadline is judged wherever its record is opened.
+//
+// Non-obvious:
+//
+//   - A script that timed out may have run. Everything is idempotent by nonce
+//     and fence, so the caller repeats it; nothing here retries by itself.
+//   - Missing keys mean frozen, never full: see engine.CodeGateFrozen.
+//   - Seq counts decisions that changed something, expiries included. A hold's
+//     Seq is that of its last one.
+//   - The outbox entry of a repeated claim has no EntryID, because the gate does
+//     not keep it; removing such an entry is a no-op, and the relay finds the
+//     original, publishes it once more and removes it. The record knows
+//     duplicates.
+package reservation

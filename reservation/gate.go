@@ -1,0 +1,195 @@
+package reservation
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// Gate is Redis' view of all sales. It implements engine.Gate, GateReader,
+// GateControl and Outbox, and is safe for concurrent use.
+type Gate struct {
+	opt     Options
+	client  redis.UniversalClient
+	metrics *metrics
+
+	lanesMu sync.RWMutex
+	lanes   map[laneKey]*lane
+
+	closing sync.Mutex
+	closed  bool
+	working sync.WaitGroup // lanes that drain
+}
+
+var (
+	_ engine.Gate        = (*Gate)(nil)
+	_ engine.GateReader  = (*Gate)(nil)
+	_ engine.GateControl = (*Gate)(nil)
+	_ engine.Outbox      = (*Gate)(nil)
+)
+
+var errClosed = errors.New("reservation: the gate is closed")
+
+// Open makes a gate. It does not call Redis: a Redis that is away makes the
+// gate's answers engine.CodeUnavailable until it is back.
+func Open(o Options) (*Gate, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	hush.Do(func() { redis.SetLogger(driverLog{}) })
+	client, err := connect(o)
+	if err != nil {
+		return nil, err
+	}
+	m, err := newMetrics(o.Registerer)
+	if err != nil {
+		return nil, errors.Join(err, client.Close())
+	}
+	return &Gate{opt: o, client: client, metrics: m, lanes: map[laneKey]*lane{}}, nil
+}
+
+// driverLog takes what the driver prints, process-wide: a line for each failed
+// dial, for one. All of it comes as an error too, so it is for debugging only.
+type driverLog struct{}
+
+func (driverLog) Printf(ctx context.Context, format string, v ...any) {
+	slog.DebugContext(ctx, fmt.Sprintf(format, v...), "from", "redis driver")
+}
+
+var hush sync.Once
+
+// dialTimeout is short: a node that does not take a connection at once is away.
+const dialTimeout = time.Second
+
+// connect sets the driver up: it retries nothing by itself, because whether a
+// repeated call is safe is known here and not there.
+func connect(o Options) (redis.UniversalClient, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return nil, errors.New("reservation: URL does not parse") // the cause would spell the password
+	}
+	if u.Query().Has("addr") {
+		c, err := redis.ParseClusterURL(o.URL)
+		if err != nil {
+			return nil, fmt.Errorf("reservation: URL: %w", err)
+		}
+		c.MaxRedirects, c.MaxRetries, c.ClusterStateReloadInterval = 3, -1, time.Second
+		c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
+		c.PoolSize, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, true, true
+		c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClusterClient(c), nil
+	}
+	c, err := redis.ParseURL(o.URL)
+	if err != nil {
+		return nil, fmt.Errorf("reservation: URL: %w", err)
+	}
+	c.MaxRetries = -1
+	c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
+	c.PoolSize, c.PoolTimeout, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, o.CallTimeout, true, true
+	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(c), nil
+}
+
+// Ping says whether Redis answers.
+func (g *Gate) Ping(ctx context.Context) error {
+	if err := g.client.Ping(ctx).Err(); err != nil {
+		return readFailed(err)
+	}
+	return nil
+}
+
+// Close waits for what is in flight and closes the connections.
+func (g *Gate) Close() error {
+	g.closing.Lock()
+	was := g.closed
+	g.closed = true
+	g.closing.Unlock()
+	if was {
+		return nil
+	}
+	g.working.Wait()
+	return g.client.Close()
+}
+
+// enter counts a lane that begins to drain, unless the gate is closed.
+func (g *Gate) enter() bool {
+	g.closing.Lock()
+	defer g.closing.Unlock()
+	if !g.closed {
+		g.working.Add(1)
+	}
+	return !g.closed
+}
+
+func (g *Gate) leave() { g.working.Done() }
+
+// searches bounds how often a hold is sent again because the script's budget
+// ended before it had looked for expired stock everywhere.
+const searches = 16
+
+// Hold implements engine.Gate.
+func (g *Gate) Hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (engine.Hold, error) {
+	for i := 1; ; i++ {
+		o, err := holdOp(s, r)
+		if err != nil {
+			return engine.Hold{}, err
+		}
+		a, err := g.do(ctx, s, o)
+		if a.refusal != refAgain || i == searches {
+			return a.hold, err
+		}
+	}
+}
+
+// BeginPayment implements engine.Gate.
+func (g *Gate) BeginPayment(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
+	a, err := g.do(ctx, s, moveOp(opBegin, s, id, &f, nil))
+	return a.hold, err
+}
+
+// Claim implements engine.Gate. The entry of a repeated claim has no EntryID.
+func (g *Gate) Claim(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence, event []byte) (engine.Hold, engine.OutboxEntry, error) {
+	a, err := g.do(ctx, s, moveOp(opClaim, s, id, &f, event))
+	if err != nil {
+		return engine.Hold{}, engine.OutboxEntry{}, err
+	}
+	return a.hold, engine.OutboxEntry{
+		Sale: s.No, Shard: shardOf(s, id.Buyer), EntryID: a.entryID, Payload: event,
+		ID: id, Epoch: s.Epoch, Seq: a.hold.Seq, AcceptedAt: a.hold.ExpiresAt,
+	}, nil
+}
+
+// Return implements engine.Gate.
+func (g *Gate) Return(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
+	a, err := g.do(ctx, s, moveOp(opReturn, s, id, &f, nil))
+	return a.hold, err
+}
+
+// Release implements engine.Gate.
+func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
+	a, err := g.do(ctx, s, moveOp(opRelease, s, id, nil, nil))
+	return a.hold, err
+}
+
+// do sends one operation through its lane and turns a refusal into an error.
+func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (answer, error) {
+	err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
+	var a answer
+	if err == nil {
+		if a = o.answer; a.refusal < 0 {
+			err = refuse(a.refusal)
+		}
+	}
+	g.metrics.decided(o, a, err)
+	return a, err
+}

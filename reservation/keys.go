@@ -1,0 +1,45 @@
+package reservation
+
+import (
+	"strconv"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// This file is the only one that spells a key.
+//
+//	{fs:<sale>:<shard>}:sale    string  the terms, see terms
+//	{fs:<sale>:<shard>}:sku     hash    SKU number → available held paying sold stock; seq
+//	{fs:<sale>:<shard>}:buyers  hash    buyer key (8 bytes) → record, see record.go
+//	{fs:<sale>:<shard>}:q1…q4   lists   expiry logs, see lua/logs.lua
+//	{fs:<sale>:<shard>}:out     stream  the outbox
+//	fs:node:<node>              channel outcomes for one node
+//
+// The hash tag keeps a shard's keys in one slot of a cluster.
+type keys struct {
+	sale, sku, buyers, out string
+	all                    []string // in the order that the scripts number them
+}
+
+func keysOf(saleNo uint32, shard int) keys {
+	tag := "{fs:" + strconv.FormatUint(uint64(saleNo), 10) + ":" + strconv.Itoa(shard) + "}:"
+	k := keys{sale: tag + "sale", sku: tag + "sku", buyers: tag + "buyers", out: tag + "out"}
+	k.all = []string{k.sale, k.sku, k.buyers, tag + "q1", tag + "q2", tag + "q3", tag + "q4", k.out}
+	return k
+}
+
+func nodeChannel(node string) string { return "fs:node:" + node }
+
+// shardOf gives a buyer's home shard.
+func shardOf(s *engine.Sale, b engine.BuyerKey) int {
+	if s.Shards <= 1 {
+		return 0
+	}
+	return int(b[0]) * s.Shards / 256
+}
+
+// shardsOf counts a sale's shards.
+func shardsOf(s *engine.Sale) int { return max(s.Shards, 1) }
+
+// seqField is the field of the sku hash that is no SKU.
+const seqField = "seq"

@@ -1,0 +1,33 @@
+-- terms.lua: the sale's terms, the epoch fence and the time of this call.
+--
+-- takes    KEYS: 1 sale, 2 sku, 3 buyers, 4..7 the logs q1..q4, 8 out
+--          ARGV: 1 epoch, 2 how many holds a reaper may end (0: no reaper),
+--          3 number n of operations, 4 number m of SKUs named, then m SKU
+--          numbers in decimal, n buyer keys (8 bytes), n bodies (see hold.lua
+--          and moves.lua)
+-- touches  nothing
+-- gives    now (ms since the engine's zero of time), limit, ttl, cap, keep,
+--          max_attempts, lease, accepting
+-- returns  error FROZEN if the sale is not here, or another generation of it
+
+local SALE, SKU, BUYERS, OUT = KEYS[1], KEYS[2], KEYS[3], KEYS[8]
+local TIME_ZERO = 1735689600000 -- engine.TimeZero
+
+local terms = call('GET', SALE)
+if not terms then
+  return redis.error_reply('FROZEN the sale is not at the gate')
+end
+local epoch, state, opens, closes, limit, ttl, cap, keep, max_attempts, lease =
+  match(terms, '^(%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) (%d+) ')
+if epoch ~= ARGV[1] then
+  return redis.error_reply('FROZEN the gate is of epoch ' .. (epoch or '?') .. ', the caller of ' .. ARGV[1])
+end
+opens, closes, limit, ttl, cap = tonumber(opens), tonumber(closes), tonumber(limit), tonumber(ttl), tonumber(cap)
+keep, max_attempts, lease = tonumber(keep), tonumber(max_attempts), tonumber(lease)
+
+local clock = call('TIME') -- once: everything in this call happens at one instant
+local now = clock[1] * 1000 + floor(clock[2] / 1000) - TIME_ZERO
+
+-- The rule of engine.Sale.Accepting. States: 1 armed, 2 open, 3 paused, 4 draining, 5 closed.
+local accepting = (closes == 0 or now < closes)
+  and (state == '2' or state == '1' and opens > 0 and now >= opens)

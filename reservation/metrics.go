@@ -1,0 +1,65 @@
+package reservation
+
+import (
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// metrics are what the gate counts of itself.
+type metrics struct {
+	batches   prometheus.Histogram
+	calls     *prometheus.HistogramVec
+	decisions *prometheus.CounterVec
+	expired   prometheus.Counter
+}
+
+func newMetrics(r prometheus.Registerer) (*metrics, error) {
+	m := &metrics{
+		batches: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "flashsale_gate_batch_size", Help: "Operations per call of the gate's script.",
+			Buckets: []float64{1, 2, 4, 8, 16, 32, 64, 128, 256},
+		}),
+		calls: prometheus.NewHistogramVec(prometheus.HistogramOpts{
+			Name: "flashsale_gate_call_seconds", Help: "Duration of calls to Redis, by script.",
+			Buckets: []float64{.0001, .00025, .0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5},
+		}, []string{"script"}),
+		decisions: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_gate_decisions_total", Help: "Operations at the gate, by what was asked and what came of it: ok, replayed, unknown or a refusal's code.",
+		}, []string{"op", "result"}),
+		expired: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flashsale_gate_reaped_total", Help: "Holds that the reaper expired. Those that a decision expired on its way are not counted.",
+		}),
+	}
+	if r == nil {
+		return m, nil
+	}
+	for _, c := range []prometheus.Collector{m.batches, m.calls, m.decisions, m.expired} {
+		if err := r.Register(c); err != nil {
+			return nil, fmt.Errorf("reservation: metrics: %w", err)
+		}
+	}
+	return m, nil
+}
+
+func (m *metrics) batch(n int) { m.batches.Observe(float64(n)) }
+func (m *metrics) call(script string, d time.Duration) {
+	m.calls.WithLabelValues(script).Observe(d.Seconds())
+}
+
+func (m *metrics) decided(o *op, a answer, err error) {
+	result := "ok"
+	switch {
+	case errors.Is(err, engine.ErrUnknown):
+		result = "unknown"
+	case err != nil:
+		result = string(engine.CodeOf(err))
+	case a.hold.Replayed:
+		result = "replayed"
+	}
+	m.decisions.WithLabelValues(kinds[o.kind], result).Inc()
+}

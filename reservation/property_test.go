@@ -1,0 +1,369 @@
+package reservation
+
+import (
+	"encoding/binary"
+	"errors"
+	"math/rand/v2"
+	"strconv"
+	"testing"
+	"time"
+
+	"github.com/alicebob/miniredis/v2"
+	"pgregory.net/rapid"
+
+	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
+)
+
+// Batches of random operations, in which everything meets in one call of the
+// script: repeats, several operations of one buyer, expiry, the reaper.
+
+func TestRandomBatchesAgreeWithTheModelOnMiniredis(t *testing.T) {
+	m := miniredis.RunT(t)
+	g := openInside(t, "redis://"+m.Addr(), Options{Keep: time.Minute, Lease: 7 * time.Second, MaxAttempts: 2})
+	now := time.Date(2026, 11, 20, 12, 0, 0, 0, time.UTC)
+	rapid.Check(t, func(rt *rapid.T) {
+		check(rt, g, 10*time.Second, func(d time.Duration) int64 {
+			now = now.Add(d)
+			m.SetTime(now)
+			return now.UnixMilli()
+		})
+	})
+}
+
+// Redis has its own clock and its own Lua. Nothing is due here; times are
+// taken from its answers.
+func TestRandomBatchesAgreeWithTheModelOnRedis(t *testing.T) {
+	if testing.Short() {
+		t.Skip("needs redis-server")
+	}
+	g := openInside(t, testenv.Redis(t), Options{MaxAttempts: 2})
+	rapid.Check(t, func(rt *rapid.T) { check(rt, g, time.Hour, nil) })
+}
+
+func openInside(t testing.TB, url string, o Options) *Gate {
+	t.Helper()
+	o.URL = url
+	g, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := g.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return g
+}
+
+var testSale = rand.Uint32()
+
+type machine struct {
+	*rapid.T
+	g       *Gate
+	s       *engine.Sale
+	m       *model
+	advance func(time.Duration) int64
+	last    uint64 // the highest seq seen
+	claimed map[engine.ReservationID]uint64
+	expired uint64
+}
+
+func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) int64) {
+	testSale++
+	s := &engine.Sale{
+		No: testSale, State: engine.SaleOpen, Epoch: 1, Version: 1, Shards: 1, HoldTTL: ttl, HoldCap: 3 * ttl,
+		PerBuyerLimit: rapid.IntRange(1, 5).Draw(rt, "limit"),
+	}
+	x := &machine{T: rt, g: g, s: s, advance: advance, claimed: map[engine.ReservationID]uint64{}, m: &model{
+		ttl: ttl.Milliseconds(), cap: 3 * ttl.Milliseconds(), keep: g.opt.Keep.Milliseconds(), lease: g.opt.Lease.Milliseconds(),
+		limit: s.PerBuyerLimit, attempts: g.opt.MaxAttempts, open: true, holds: map[modelKey]*modelHold{},
+	}}
+	for i := range 3 {
+		n := rapid.Int64Range(0, 8).Draw(rt, "stock")
+		s.Items = append(s.Items, engine.Item{No: uint16(i) * 300, Stock: n}) // numbers of one and two bytes
+	}
+	x.m.stock = make([]int64, 601)
+	for _, it := range s.Items {
+		x.m.stock[it.No] = it.Stock
+	}
+	x.ok(g.Create(rt.Context(), s))
+	actions := map[string]func(*rapid.T){
+		"":      func(rt *rapid.T) { x.T = rt; x.compare() },
+		"batch": func(rt *rapid.T) { x.T = rt; x.batch() },
+		"again": func(rt *rapid.T) { x.T = rt; x.batch() }, // twice as likely
+		"state": func(rt *rapid.T) { x.T = rt; x.state() },
+		"stock": func(rt *rapid.T) { x.T = rt; x.restock() },
+		"reap":  func(rt *rapid.T) { x.T = rt; x.reap() },
+	}
+	if advance != nil {
+		x.m.moveTo(advance(0))
+		actions["time"] = func(rt *rapid.T) {
+			d := rapid.SampledFrom([]time.Duration{time.Millisecond, ttl / 2, ttl - 1, ttl, g.opt.Lease, g.opt.Keep / 2, g.opt.Keep}).Draw(rt, "d")
+			x.m.moveTo(advance(d))
+		}
+	}
+	rt.Repeat(actions)
+}
+
+func (x *machine) ok(err error) {
+	if err != nil {
+		x.Fatal(err)
+	}
+}
+
+func buyerKey(n uint64) (b engine.BuyerKey) { binary.BigEndian.PutUint64(b[:], n); return b }
+func nonceOf(n uint64) (b engine.Nonce)     { binary.BigEndian.PutUint64(b[:], n); return b }
+func fenceNo(n uint64) (b engine.Fence)     { binary.BigEndian.PutUint64(b[:], n); return b }
+
+// batch sends several operations in one call and asks the model of each in turn.
+func (x *machine) batch() {
+	n := rapid.IntRange(1, 12).Draw(x.T, "n")
+	ops := make([]*op, n)
+	asks := make([]func() (*modelHold, bool, engine.Code), n)
+	for i := range ops {
+		ops[i], asks[i] = x.operation()
+	}
+	_, err := x.g.decide(x.Context(), x.s.No, 0, x.s.Epoch, ops, 0)
+	x.ok(err)
+	for i, o := range ops {
+		before := len(x.m.holds)
+		want, replayed, code := asks[i]()
+		if code != "" || o.answer.refusal != 0 {
+			if got := engine.CodeOf(refuse(o.answer.refusal)); o.answer.refusal == 0 || got != code {
+				x.Fatalf("operation %d (%s): the gate says %d %s %+v, the model %q", i, kinds[o.kind], o.answer.refusal, got, o.answer.hold, code)
+			}
+			continue
+		}
+		x.answer(i, o, want, replayed, len(x.m.holds) > before)
+	}
+}
+
+// operation draws one, and gives the question to the model that goes with it.
+func (x *machine) operation() (*op, func() (*modelHold, bool, engine.Code)) {
+	k := modelKey{rapid.Uint64Range(1, 5).Draw(x.T, "buyer"), rapid.Uint64Range(1, 6).Draw(x.T, "nonce")}
+	f := fenceNo(rapid.Uint64Range(1, 4).Draw(x.T, "fence"))
+	what := rapid.SampledFrom([]kind{opHold, opHold, opHold, opBegin, opBegin, opClaim, opReturn, opRelease}).Draw(x.T, "op")
+	known := x.m.live()
+	if what != opHold && len(known) > 0 && rapid.IntRange(0, 9).Draw(x.T, "stray") > 0 {
+		k = rapid.SampledFrom(known).Draw(x.T, "of")
+	}
+	if what == opHold {
+		var lines []engine.Line
+		for range rapid.IntRange(1, 3).Draw(x.T, "lines") {
+			lines = append(lines, engine.Line{No: rapid.SampledFrom(x.s.Items).Draw(x.T, "sku").No, Quantity: rapid.IntRange(1, 2).Draw(x.T, "quantity")})
+		}
+		o, err := holdOp(x.s, engine.HoldRequest{Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce), Lines: lines})
+		x.ok(err)
+		return o, func() (*modelHold, bool, engine.Code) { return x.m.hold(k, lines) }
+	}
+	id := engine.ReservationID{Sale: x.s.No, Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce), Created: engine.TimeZero}
+	was := x.m.holds[k] // an operation can only name a hold that was there when it was sent
+	if was != nil {
+		id.Created = was.created
+	}
+	return moveOp(what, x.s, id, &f, []byte("event")), func() (*modelHold, bool, engine.Code) {
+		h := x.m.holds[k]
+		if was == nil || h != was {
+			return nil, false, engine.CodeNotFound
+		}
+		var replayed bool
+		var code engine.Code
+		switch what {
+		case opBegin:
+			replayed, code = x.m.begin(h, f)
+		case opClaim:
+			replayed, code = x.m.claim(h, f)
+		case opReturn:
+			replayed, code = x.m.giveBack(h, f)
+		case opRelease:
+			replayed, code = x.m.release(h)
+		}
+		return h, replayed, code
+	}
+}
+
+func (x *machine) answer(i int, o *op, want *modelHold, replayed, fresh bool) {
+	got := o.answer.hold
+	if x.advance == nil { // the clock is Redis' own
+		if fresh {
+			want.created = got.ID.Created
+			want.deadline = want.created + x.m.ttl
+		} else if !replayed && (got.State == engine.Accepted || got.State == engine.Released) {
+			want.deadline = got.ExpiresAt.UnixMilli()
+		}
+	}
+	if !replayed {
+		x.m.decisions++
+		if got.Seq <= x.last {
+			x.Fatalf("operation %d: seq %d after %d", i, got.Seq, x.last)
+		}
+		x.last, want.Seq = got.Seq, got.Seq
+	} else if got.State != engine.Expired && got.Seq != want.Seq {
+		x.Fatalf("operation %d: a repeat has seq %d, the decision had %d", i, got.Seq, want.Seq)
+	}
+	x.same(got, want)
+	if got.Replayed != replayed {
+		x.Fatalf("operation %d (%s): replayed %v, the model %v", i, kinds[o.kind], got.Replayed, replayed)
+	}
+	if o.kind == opClaim && (o.answer.entryID == "") != replayed {
+		x.Fatalf("operation %d: entry %q, replayed %v", i, o.answer.entryID, replayed)
+	}
+	if o.kind == opClaim && !replayed {
+		x.claimed[got.ID] = got.Seq
+	}
+}
+
+func (x *machine) same(got engine.Hold, want *modelHold) {
+	if got.State != want.State || got.ID.Created != want.created || !got.ExpiresAt.Equal(x.m.expires(want)) ||
+		got.Attempts != want.Attempts || got.Fence != want.Fence || len(got.Lines) != len(want.Lines) {
+		x.Fatalf("the gate has %+v, the model %+v, ending %s", got, want, x.m.expires(want))
+	}
+	for i := range got.Lines {
+		if got.Lines[i] != want.Lines[i] {
+			x.Fatalf("lines %v, the model %v", got.Lines, want.Lines)
+		}
+	}
+}
+
+func (x *machine) state() {
+	x.m.open = rapid.Bool().Draw(x.T, "open")
+	x.s.Version++
+	x.s.State = engine.SalePaused
+	if x.m.open {
+		x.s.State = engine.SaleOpen
+	}
+	x.ok(x.g.Install(x.Context(), x.s))
+}
+
+func (x *machine) restock() {
+	it := rapid.SampledFrom(x.s.Items).Draw(x.T, "sku")
+	to := rapid.Int64Range(0, 8).Draw(x.T, "to")
+	err := x.g.SetStock(x.Context(), x.s, it.No, to)
+	// Due holds that nobody settled count as taken, so a no may be too careful.
+	short := x.m.available(it.No)+to-x.m.stock[it.No] < 0
+	if short && err == nil || err != nil && engine.CodeOf(err) != engine.CodeSoldOut {
+		x.Fatalf("stock %d to %d with %d available: %v", x.m.stock[it.No], to, x.m.available(it.No), err)
+	}
+	if err == nil {
+		x.m.stock[it.No] = to
+	}
+}
+
+// reap lets the gate's reaper work within a limit, and checks that what it ends
+// was due, and that nothing due is left when it says so.
+func (x *machine) reap() {
+	limit := rapid.SampledFrom([]int{1, 2, 3, 100}).Draw(x.T, "limit")
+	rounds := rapid.SampledFrom([]int{1, 5000}).Draw(x.T, "rounds")
+	for more, i := true, 0; more; i++ {
+		if i == rounds {
+			if rounds > 1 {
+				x.Fatalf("the reaper finds no end")
+			}
+			return
+		}
+		r, err := x.g.Reap(x.Context(), x.s, limit)
+		x.ok(err)
+		if r.Expired+len(r.Overdue) > limit {
+			x.Fatalf("a limit of %d: %+v", limit, r)
+		}
+		for _, o := range r.Overdue {
+			h := x.m.holds[modelKey{binary.BigEndian.Uint64(o.ID.Buyer[:]), binary.BigEndian.Uint64(o.ID.Nonce[:])}]
+			if h == nil || h.State != engine.Paying || h.review > x.m.now {
+				x.Fatalf("%+v is not overdue: %+v", o, h)
+			}
+			h.review = x.m.now + x.m.lease
+		}
+		more = r.More
+	}
+	if x.advance == nil {
+		return
+	}
+	for k, h := range x.m.holds {
+		if h.State == engine.Paying && h.review <= x.m.now {
+			x.Fatalf("%v is overdue and was not listed", k)
+		}
+	}
+	x.ok(x.g.Holds(x.Context(), x.s, func(h engine.Hold) error {
+		if h.State == engine.Held && h.ExpiresAt.UnixMilli() <= x.m.now {
+			x.Fatalf("%+v is due and was not expired", h)
+		}
+		return nil
+	}))
+}
+
+// compare holds the gate's whole state against the model's.
+func (x *machine) compare() {
+	seen := map[modelKey]bool{}
+	sums := map[uint16]*engine.Counters{}
+	for _, it := range x.s.Items {
+		sums[it.No] = &engine.Counters{}
+	}
+	settled := uint64(0)
+	x.ok(x.g.Holds(x.Context(), x.s, func(h engine.Hold) error {
+		k := modelKey{binary.BigEndian.Uint64(h.ID.Buyer[:]), binary.BigEndian.Uint64(h.ID.Nonce[:])}
+		want := x.m.holds[k]
+		if want == nil || seen[k] {
+			x.Fatalf("the gate has %+v, the model nothing, or it twice", h)
+		}
+		seen[k] = true
+		for _, l := range h.Lines {
+			switch h.State {
+			case engine.Held:
+				sums[l.No].Held += int64(l.Quantity)
+			case engine.Paying:
+				sums[l.No].Paying += int64(l.Quantity)
+			case engine.Accepted:
+				sums[l.No].Sold += int64(l.Quantity)
+			}
+		}
+		if h.State == engine.Expired {
+			settled++
+		}
+		if h.State == engine.Held && want.State == engine.Expired {
+			h.State = engine.Expired // due, and nobody has looked yet
+		}
+		x.same(h, want)
+		return nil
+	}))
+	for k, h := range x.m.holds {
+		if seen[k] {
+			continue
+		}
+		if h.State != engine.Released && h.State != engine.Expired || h.deadline+x.m.keep > x.m.now {
+			x.Fatalf("the gate has forgotten %v: %+v", k, h)
+		}
+		delete(x.m.holds, k) // rightly forgotten
+		if h.State == engine.Expired {
+			x.expired++
+		}
+	}
+	cs, err := x.g.Counters(x.Context(), x.s)
+	x.ok(err)
+	for _, c := range cs {
+		want := sums[c.No]
+		if !c.Conserved() || c.Held != want.Held || c.Paying != want.Paying || c.Sold != want.Sold || c.Stock != x.m.stock[c.No] {
+			x.Fatalf("SKU %d: %+v, by its holds %+v, stock %d", c.No, c, want, x.m.stock[c.No])
+		}
+	}
+	// Dense: every decision and every expiry took one place, and nothing else did.
+	text, err := x.g.client.HGet(x.Context(), keysOf(x.s.No, 0).sku, seqField).Result()
+	x.ok(err)
+	if seq, _ := strconv.ParseUint(text, 10, 64); seq != x.m.decisions+settled+x.expired {
+		x.Fatalf("seq %d after %d decisions, %d expiries and %d forgotten ones", seq, x.m.decisions, settled, x.expired)
+	}
+	x.outbox()
+}
+
+func (x *machine) outbox() {
+	entries, err := x.g.Pending(x.Context(), x.s, 0, 1000)
+	x.ok(err)
+	if len(entries) != len(x.claimed) {
+		x.Fatalf("%d entries for %d claims", len(entries), len(x.claimed))
+	}
+	for _, e := range entries {
+		if seq, ok := x.claimed[e.ID]; !ok || seq != e.Seq || string(e.Payload) != "event" {
+			x.Fatal(errors.New("an entry of no claim"), e)
+		}
+	}
+}
