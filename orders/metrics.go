@@ -1,0 +1,58 @@
+package orders
+
+import (
+	"errors"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// register registers a collector, or gives the one that is registered under its
+// name already, so that two relays in one process share a metric. A nil
+// registerer registers nothing.
+func register[C prometheus.Collector](reg prometheus.Registerer, c C) C {
+	if reg == nil {
+		return c
+	}
+	var there prometheus.AlreadyRegisteredError
+	err := reg.Register(c)
+	if errors.As(err, &there) {
+		if same, ok := there.ExistingCollector.(C); ok {
+			return same
+		}
+	}
+	return c
+}
+
+type writerMetrics struct {
+	batch  prometheus.Histogram
+	commit prometheus.Histogram
+	orders *prometheus.CounterVec
+	dead   *prometheus.CounterVec
+	lag    prometheus.Gauge
+	gaps   prometheus.Counter
+}
+
+func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
+	return writerMetrics{
+		batch: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "flashsale_writer_batch_size", Help: "Events per transaction of the order writer.",
+			Buckets: prometheus.ExponentialBuckets(1, 4, 7),
+		})),
+		commit: register(reg, prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "flashsale_writer_commit_seconds", Help: "Time of one transaction of the order writer, COMMIT included.",
+			Buckets: prometheus.ExponentialBuckets(0.001, 2, 14),
+		})),
+		orders: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_writer_orders_total", Help: "Orders written, by state (confirmed, refused), and events whose order was there before (repeated).",
+		}, []string{"state"})),
+		dead: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_dead_letters_total", Help: "Events that could not become orders, by reason.",
+		}, []string{"reason"})),
+		lag: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_stream_lag_events", Help: "Events in the stream that the record has not read yet.",
+		})),
+		gaps: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flashsale_stream_gap_events_total", Help: "Events that the stream no longer had when the writer came for them. Not zero: look for lost orders with verify.",
+		})),
+	}
+}

@@ -1,0 +1,132 @@
+package record
+
+import (
+	"cmp"
+	"context"
+	"slices"
+
+	"github.com/jackc/pgx/v5"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// write does a batch in one transaction:
+//
+//  1. lock the stream's position and see that it is where the writer believes,
+//  2. lock the SKU rows, sorted; read which orders exist,
+//  3. decide in Go,
+//  4. write orders, ledger, stock, payments, dead letters and the new position.
+//
+// Whoever inserts an order holds the locks of its SKUs first, so step 2's look at
+// existing orders cannot miss one that another writer is about to commit.
+func (l *Ledger) write(ctx context.Context, tx pgx.Tx, b Batch) (*decision, error) {
+	d := newDecision()
+	if err := d.read(ctx, tx, b); err != nil {
+		return nil, err
+	}
+	for i := range b.Entries {
+		d.decide(&b.Entries[i])
+	}
+	if err := d.insert(ctx, tx); err != nil {
+		return nil, err
+	}
+	return d, d.update(ctx, tx, b)
+}
+
+// Hardly ever is there one, so the payment is looked up per order found.
+const existingSQL = `SELECT o.id, o.state, o.provider,
+		coalesce((SELECT p.state FROM payments p WHERE p.id = o.attempt), 'none'), o.reason, o.placed_at
+	FROM orders o WHERE o.id = ANY ($1)`
+
+// byIndexSQL makes every statement of the transaction go by its primary keys. A
+// batch touches rows that it names; without statistics, which a table that fills
+// within a minute has not got yet, the planner would rather read all of it.
+const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+
+// read locks and reads all that the batch touches, in one round trip.
+func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch) error {
+	sales, nos := b.skus()
+	q := &pgx.Batch{}
+	q.Queue(byIndexSQL)
+	q.Queue(lockPositionsSQL, b.Topic, b.partitions()).Query(func(rows pgx.Rows) error {
+		at, err := readPositions(rows)
+		if err == nil && !same(at, b.From) {
+			err = ErrFenced
+		}
+		return err
+	})
+	q.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&d.now) })
+	q.Queue(`SELECT no, id, currency FROM sales WHERE no = ANY ($1)`, sales).Query(d.readSales)
+	q.Queue(`
+		SELECT k.sale_no, k.no, k.sku, k.unit_price, k.stock, k.sold
+		FROM skus k JOIN unnest($1::bigint[], $2::smallint[]) AS w (sale_no, no) ON w.sale_no = k.sale_no AND w.no = k.no
+		ORDER BY k.sale_no, k.no FOR UPDATE OF k`, sales, nos).Query(d.readSKUs)
+	q.Queue(existingSQL, b.ids()).Query(d.readExisting)
+	err := tx.SendBatch(ctx, q).Close()
+	d.now = d.now.UTC()
+	return err
+}
+
+func (d *decision) readSales(rows pgx.Rows) error {
+	var no uint32
+	var s saleRow
+	_, err := pgx.ForEachRow(rows, []any{&no, &s.id, &s.currency}, func() error { d.sales[no] = s; return nil })
+	return err
+}
+
+func (d *decision) readSKUs(rows pgx.Rows) error {
+	var k skuKey
+	var r skuRow
+	_, err := pgx.ForEachRow(rows, []any{&k.sale, &k.no, &r.name, &r.price, &r.stock, &r.sold}, func() error {
+		row := r
+		d.skus[k] = &row
+		return nil
+	})
+	return err
+}
+
+func (d *decision) readExisting(rows pgx.Rows) error {
+	var id []byte
+	var o engine.Outcome
+	_, err := pgx.ForEachRow(rows, []any{&id, &o.State, &o.Provider, &o.Payment, &o.Reason, &o.PlacedAt}, func() error {
+		o.ID, _ = engine.ReservationIDFromBytes(id)
+		o.PlacedAt = o.PlacedAt.UTC()
+		d.existing[o.ID] = o
+		return nil
+	})
+	return err
+}
+
+// skus lists the SKUs that the batch's events touch, each once, as two columns.
+func (b Batch) skus() (sales []int64, nos []int16) {
+	seen := map[skuKey]bool{}
+	keys := []skuKey{}
+	for i := range b.Entries {
+		if b.Entries[i].Reason != "" {
+			continue
+		}
+		for _, l := range b.Entries[i].Event.Lines {
+			k := skuKey{b.Entries[i].Event.ID.Sale, l.No}
+			if !seen[k] && l.No < engine.MaxItems {
+				seen[k], keys = true, append(keys, k)
+			}
+		}
+	}
+	slices.SortFunc(keys, func(a, b skuKey) int {
+		return cmp.Or(cmp.Compare(a.sale, b.sale), cmp.Compare(a.no, b.no))
+	})
+	for _, k := range keys {
+		sales, nos = append(sales, int64(k.sale)), append(nos, int16(k.no)) //nolint:gosec // below MaxItems
+	}
+	return sales, nos
+}
+
+func (b Batch) ids() [][]byte {
+	out := make([][]byte, 0, len(b.Entries))
+	for i := range b.Entries {
+		if b.Entries[i].Reason == "" {
+			out = append(out, b.Entries[i].Event.ID.Bytes())
+		}
+	}
+	return out
+}

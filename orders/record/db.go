@@ -1,0 +1,143 @@
+package record
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// Options of the record's connections.
+type Options struct {
+	// MaxConns bounds the pool. Default 16.
+	MaxConns int
+	// AcquireTimeout is how long a call waits for a free connection before it is
+	// told "unavailable". Default 2 s.
+	AcquireTimeout time.Duration
+	// ConnectTimeout bounds one dial. Default 2 s.
+	ConnectTimeout time.Duration
+	// Log receives what an operator should know; nil discards.
+	Log *slog.Logger
+}
+
+func (o Options) withDefaults() Options {
+	if o.MaxConns <= 0 {
+		o.MaxConns = 16
+	}
+	if o.AcquireTimeout <= 0 {
+		o.AcquireTimeout = 2 * time.Second
+	}
+	if o.ConnectTimeout <= 0 {
+		o.ConnectTimeout = 2 * time.Second
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.DiscardHandler)
+	}
+	return o
+}
+
+// DB is the record's pool of connections.
+type DB struct {
+	pool *pgxpool.Pool
+	opt  Options
+
+	// commit is pgx's own, except in the test that loses a COMMIT's answer.
+	commit func(context.Context, pgx.Tx) error
+}
+
+// Open makes the pool. It does not connect: a node may start before Postgres does.
+func Open(ctx context.Context, url string, opt Options) (*DB, error) {
+	opt = opt.withDefaults()
+	cfg, err := pgxpool.ParseConfig(url)
+	if err != nil {
+		return nil, fmt.Errorf("record: Postgres URL: %w", err)
+	}
+	cfg.MaxConns = int32(min(opt.MaxConns, 10_000)) //nolint:gosec // bounded
+	cfg.ConnConfig.ConnectTimeout = opt.ConnectTimeout
+	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
+		cfg.ConnConfig.RuntimeParams["application_name"] = "flashsale"
+	}
+	// Plans are made anew for each execution. A flash sale begins with empty
+	// tables: a plan that Postgres keeps from then scans them whole, and goes on
+	// doing so when they have a million rows, until autovacuum comes by. Planning
+	// costs some tens of µs; it also makes a pooler such as PgBouncer harmless.
+	cfg.ConnConfig.DefaultQueryExecMode = pgx.QueryExecModeCacheDescribe
+	pool, err := pgxpool.NewWithConfig(ctx, cfg)
+	if err != nil {
+		return nil, fmt.Errorf("record: pool: %w", err)
+	}
+	return &DB{pool: pool, opt: opt, commit: func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }}, nil
+}
+
+// Close gives all connections back. Calls under way end first.
+func (db *DB) Close() { db.pool.Close() }
+
+// Ping asks Postgres for a sign of life: CodeUnavailable.
+func (db *DB) Ping(ctx context.Context) error {
+	return db.with(ctx, reading, func(c *pgxpool.Conn) error { return c.Ping(ctx) })
+}
+
+// with runs do on a connection and classifies its error.
+func (db *DB) with(ctx context.Context, k kind, do func(*pgxpool.Conn) error) error {
+	wait, cancel := context.WithTimeout(ctx, db.opt.AcquireTimeout)
+	defer cancel()
+	c, err := db.pool.Acquire(wait)
+	if err != nil {
+		return unavailable(err) // nothing was sent
+	}
+	defer c.Release()
+	return classify(do(c), k)
+}
+
+// attempts is how often a transaction is tried that Postgres gave up to resolve
+// a deadlock or a serialization conflict.
+const attempts = 5
+
+// tx runs do in a transaction (READ COMMITTED) and commits. An error before the
+// COMMIT means that nothing happened; a COMMIT without an answer wraps
+// engine.ErrUnknown. Deadlocks and serialization failures are tried again, so do
+// must be repeatable.
+func (db *DB) tx(ctx context.Context, do func(pgx.Tx) error) error {
+	for n := 1; ; n++ {
+		err := db.with(ctx, reading, func(c *pgxpool.Conn) error { return db.once(ctx, c, do) })
+		if n == attempts || !conflict(err) {
+			return err
+		}
+		pause := time.Duration(rand.Int64N(int64(5*time.Millisecond) << n)) //nolint:gosec // jitter
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(pause):
+		}
+	}
+}
+
+func (db *DB) once(ctx context.Context, c *pgxpool.Conn, do func(pgx.Tx) error) error {
+	tx, err := c.Begin(ctx)
+	if err != nil {
+		return err
+	}
+	if err := do(tx); err != nil {
+		// Detached: a cancelled caller still gives the connection back clean.
+		end, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Second)
+		defer cancel()
+		_ = tx.Rollback(end) // failing that, pgx closes the connection, which rolls back too
+		return err
+	}
+	return classify(db.commit(ctx, tx), writing)
+}
+
+// notFound turns "no rows" into CodeNotFound.
+func notFound(err error, format string, args ...any) error {
+	if errors.Is(err, pgx.ErrNoRows) {
+		return engine.E(engine.CodeNotFound, format, args...)
+	}
+	return err
+}
