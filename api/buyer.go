@@ -1,0 +1,150 @@
+package api
+
+import (
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// The buyer's endpoints: each reads its parts of the request, asks the engine
+// once, and writes the answer.
+
+func (s *Server) reserve(x *exchange) error {
+	if !saleID(x.param) {
+		return engine.E(engine.CodeNotFound, "no such sale")
+	}
+	key, body, err := x.mutation()
+	if err != nil {
+		return err
+	}
+	lines, bad := reserveBody(body)
+	if bad != nil {
+		return bad.refusal()
+	}
+	ctx, done := s.work(0)
+	defer done()
+	r, err := s.opt.Engine.Reserve(ctx, engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
+	if err != nil {
+		return err
+	}
+	x.set(fasthttp.HeaderLocation, "/v1/reservations/"+r.ID.String())
+	x.replayed(r.Replayed)
+	return x.json(fasthttp.StatusCreated, formReservation(r))
+}
+
+func (s *Server) getReservation(x *exchange) error {
+	id, err := x.reservationID()
+	if err != nil {
+		return err
+	}
+	ctx, done := s.work(0)
+	defer done()
+	r, err := s.opt.Engine.Reservation(ctx, x.buyer, id)
+	if err != nil {
+		return err
+	}
+	return x.json(fasthttp.StatusOK, formReservation(r))
+}
+
+// release needs no Idempotency-Key: releasing twice is releasing once.
+func (s *Server) release(x *exchange) error {
+	id, err := x.reservationID()
+	if err != nil {
+		return err
+	}
+	ctx, done := s.work(0)
+	defer done()
+	r, err := s.opt.Engine.Release(ctx, x.buyer, id)
+	if err != nil {
+		return err
+	}
+	return x.json(fasthttp.StatusOK, formReservation(r))
+}
+
+func (s *Server) checkout(x *exchange) error {
+	id, err := x.reservationID()
+	if err != nil {
+		return err
+	}
+	key, body, err := x.mutation()
+	if err != nil {
+		return err
+	}
+	pay, bad := checkoutBody(body)
+	if bad != nil {
+		return bad.refusal()
+	}
+	wait, waitSet := preferWait(x.http.Request.Header.PeekAll("Prefer"), s.opt.MaxWait)
+	ctx, done := s.work(s.opt.MaxWait)
+	defer done()
+	res, err := s.opt.Engine.Checkout(ctx, engine.CheckoutRequest{
+		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Email: pay.email,
+		Wait: wait, WaitSet: waitSet, Traceparent: traceparent(&x.http.Request.Header),
+	})
+	if err != nil {
+		return err
+	}
+	if waitSet {
+		x.set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
+	}
+	x.replayed(res.Replayed)
+	if res.Order == nil {
+		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
+		x.retryAfter(time.Second)
+		return x.json(fasthttp.StatusAccepted, pendingForm{"pending", formReservation(res.Reservation)})
+	}
+	x.set(fasthttp.HeaderLocation, "/v1/orders/"+res.Order.ID.Order())
+	return x.json(fasthttp.StatusCreated, formOrder(*res.Order))
+}
+
+func (s *Server) getOrder(x *exchange) error {
+	id, ok := engine.ParseOrderID(x.param)
+	if !ok {
+		return engine.E(engine.CodeNotFound, "no such order")
+	}
+	ctx, done := s.work(0)
+	defer done()
+	o, err := s.opt.Engine.Order(ctx, x.buyer, id)
+	if err != nil {
+		return err
+	}
+	return x.json(fasthttp.StatusOK, formOrder(o))
+}
+
+func (x *exchange) reservationID() (engine.ReservationID, error) {
+	id, ok := engine.ParseReservationID(x.param)
+	if !ok {
+		return id, engine.E(engine.CodeNotFound, "no such reservation")
+	}
+	return id, nil
+}
+
+// mutation reads what every POST must have. The body is the request's own
+// memory: it must be decoded into copies before the handler returns.
+func (x *exchange) mutation() (key string, body []byte, err error) {
+	h := &x.http.Request.Header
+	if body = x.http.Request.Body(); len(body) > MaxBody {
+		return "", nil, tooLarge()
+	}
+	if key, err = idempotencyKey(h); err != nil {
+		return "", nil, err
+	}
+	return key, body, jsonContent(h)
+}
+
+// saleID says whether s can be a sale's id at all, so that nothing else of a
+// stranger's reaches the engine.
+func saleID(s string) bool {
+	if len(s) > 64 {
+		return false
+	}
+	for i := range len(s) {
+		if b := s[i]; (b < 'a' || b > 'z') && (b < '0' || b > '9') && b != '-' {
+			return false
+		}
+	}
+	return s != ""
+}

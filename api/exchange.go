@@ -1,0 +1,153 @@
+package api
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"net"
+	"runtime/debug"
+	"strconv"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// exchange is one request and its answer. It lives as long as the handler call;
+// everything in it but http is a copy.
+type exchange struct {
+	http  *fasthttp.RequestCtx
+	route *route
+	param string // the path's id
+	id    string // the request's id
+	buyer string
+
+	code   engine.Code // of a refusal, for the metrics
+	status int         // of a refusal, where HTTP has a more exact one than the code's
+}
+
+// handle is the way of every request that could be read.
+func (s *Server) handle(c *fasthttp.RequestCtx) {
+	start := s.opt.Now()
+	at, param := match(c.URI().PathOriginal())
+	x := &exchange{http: c, route: &s.metrics.routes[at], param: string(param), id: s.ids.of(c)}
+	working := s.inFlight.Add(1)
+	defer func() {
+		if p := recover(); p != nil {
+			s.opt.Log.Error("panic", "request_id", x.id, "route", x.route.pattern, "panic", p, "stack", string(debug.Stack()))
+			c.Response.Reset()
+			s.refuse(x, engine.E(engine.CodeInternal, ""))
+		}
+		s.inFlight.Add(-1)
+		if s.draining.Load() {
+			c.SetConnectionClose()
+		}
+		s.done(x, start)
+	}()
+	if err := s.answer(x, working); err != nil {
+		s.refuse(x, err)
+	}
+}
+
+func (s *Server) answer(x *exchange, working int64) error {
+	c := x.http
+	if detail := badFraming(&c.Request.Header); detail != "" {
+		c.SetConnectionClose()
+		closePatiently(c.Conn())
+		return engine.E(engine.CodeInvalidRequest, "%s", detail)
+	}
+	if x.route.methods == nil {
+		return engine.E(engine.CodeNotFound, "no such path")
+	}
+	m, ok := x.route.method(c.Method())
+	if !ok {
+		c.Response.Header.Set(fasthttp.HeaderAllow, x.route.allow)
+		return engine.E(engine.CodeMethodNotAllowed, "this path knows %s", x.route.allow)
+	}
+	if working > int64(s.opt.MaxInFlight) && !x.route.exempt {
+		return engine.E(engine.CodeOverloaded, "this node works on as many requests as it can").After(time.Second)
+	}
+	if m.buyer {
+		c.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
+		var err error
+		if x.buyer, err = s.buyers.authenticate(&c.Request.Header); err != nil {
+			return err
+		}
+	}
+	return m.handler(s, x)
+}
+
+// unreadable answers what fasthttp could not read as a request; it closes the
+// connection afterwards.
+func (s *Server) unreadable(c *fasthttp.RequestCtx, err error) {
+	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next()}
+	closePatiently(c.Conn())
+	var small *fasthttp.ErrSmallBuffer
+	var timeout net.Error
+	switch {
+	case errors.Is(err, fasthttp.ErrBodyTooLarge):
+		s.refuse(x, tooLarge())
+	case errors.As(err, &small):
+		x.status = fasthttp.StatusRequestHeaderFieldsTooLarge
+		s.refuse(x, engine.E(engine.CodePayloadTooLarge, "the request line and headers exceed %d bytes", s.opt.MaxHeaderBytes))
+	case errors.As(err, &timeout) && timeout.Timeout():
+		x.status = fasthttp.StatusRequestTimeout
+		s.refuse(x, engine.E(engine.CodeInvalidRequest, "the request did not arrive within %s", s.opt.ReadTimeout))
+	default:
+		// The parser's own words may quote the request; they stay here.
+		s.refuse(x, engine.E(engine.CodeInvalidRequest, "this is not a well-formed HTTP/1.1 request"))
+	}
+	s.metrics.count(x.route, "other", c.Response.StatusCode(), x.code)
+}
+
+func tooLarge() error {
+	return engine.E(engine.CodePayloadTooLarge, "the body exceeds %d bytes", MaxBody).With("limit", MaxBody)
+}
+
+func (s *Server) done(x *exchange, start time.Time) {
+	took := s.opt.Now().Sub(start)
+	status := x.http.Response.StatusCode()
+	method := knownMethod(x.http.Method())
+	s.metrics.count(x.route, method, status, x.code)
+	x.route.metrics.seconds.Observe(took.Seconds())
+	if s.opt.AccessLog {
+		s.opt.Log.Info("request", "request_id", x.id, "method", method, "route", x.route.pattern,
+			"status", status, "code", string(x.code), "took", took, "from", x.http.RemoteAddr().String())
+	}
+}
+
+// work gives the context of an engine call. extra is what the client asked to
+// wait on top of the usual time.
+func (s *Server) work(extra time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(s.base, s.opt.RequestTimeout+extra)
+}
+
+// json writes an answer.
+func (x *exchange) json(status int, body any) error {
+	x.http.SetStatusCode(status)
+	x.common("application/json")
+	enc := json.NewEncoder(x.http.Response.BodyWriter())
+	enc.SetEscapeHTML(false) // it is served as JSON and marked nosniff
+	return enc.Encode(body)
+}
+
+// common sets the headers of every answer.
+func (x *exchange) common(contentType string) {
+	h := &x.http.Response.Header
+	h.SetContentType(contentType)
+	h.Set("X-Request-Id", x.id)
+	h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
+}
+
+func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }
+
+func (x *exchange) replayed(yes bool) {
+	if yes {
+		x.set("Idempotency-Replayed", "true")
+	}
+}
+
+func (x *exchange) retryAfter(d time.Duration) {
+	x.set(fasthttp.HeaderRetryAfter, strconv.FormatInt(max(1, int64((d+time.Second-1)/time.Second)), 10))
+}

@@ -1,0 +1,253 @@
+package api
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"mime"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// badFraming says what makes a request's end ambiguous, or "". fasthttp serves
+// a request that has both Content-Length and Transfer-Encoding; a proxy before
+// it may read the other of the two, and what one takes for body the other takes
+// for a second request. fasthttp also drops "Transfer-Encoding: identity"
+// silently. Only the raw headers still tell.
+func badFraming(h *fasthttp.RequestHeader) string {
+	raw := h.RawHeaders()
+	if te, chunked := rawHeader(raw, "transfer-encoding"); chunked {
+		if _, both := rawHeader(raw, "content-length"); both {
+			return "Content-Length and Transfer-Encoding must not come together"
+		}
+		if !strings.EqualFold(string(te), "chunked") {
+			return "Transfer-Encoding must be chunked"
+		}
+	}
+	if len(h.Host()) == 0 && h.IsHTTP11() {
+		return "an HTTP/1.1 request needs a Host header"
+	}
+	return ""
+}
+
+// rawHeader finds a header's value; name is in lower case.
+func rawHeader(raw []byte, name string) ([]byte, bool) {
+	for len(raw) > 0 {
+		line := raw
+		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
+			line, raw = raw[:i], raw[i+1:]
+		} else {
+			raw = nil
+		}
+		if len(line) > len(name) && line[len(name)] == ':' && line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name) {
+			return bytes.TrimSpace(line[len(name)+1:]), true
+		}
+	}
+	return nil, false
+}
+
+// requestIDs numbers the requests that come without an id of their own.
+type requestIDs struct {
+	node string
+	n    atomic.Uint64
+}
+
+func newRequestIDs() *requestIDs {
+	var b [6]byte
+	_, _ = rand.Read(b[:]) // never fails
+	return &requestIDs{node: "req_" + hex.EncodeToString(b[:]) + "-"}
+}
+
+func (r *requestIDs) next() string { return r.node + strconv.FormatUint(r.n.Add(1), 36) }
+
+// of takes the client's X-Request-Id if it is fit for a log line.
+func (r *requestIDs) of(c *fasthttp.RequestCtx) string {
+	id := c.Request.Header.Peek("X-Request-Id")
+	if len(id) == 0 || len(id) > 128 {
+		return r.next()
+	}
+	for _, b := range id {
+		if !wordByte(b) && b != '.' && b != ':' {
+			return r.next()
+		}
+	}
+	return string(id)
+}
+
+// wordByte says whether b is one of [A-Za-z0-9_-].
+func wordByte(b byte) bool {
+	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '-'
+}
+
+// idempotencyKey reads the key that names a mutation.
+func idempotencyKey(h *fasthttp.RequestHeader) (string, error) {
+	all := h.PeekAll("Idempotency-Key")
+	if len(all) == 0 || len(all) == 1 && len(all[0]) == 0 {
+		return "", engine.E(engine.CodeKeyMissing, "the Idempotency-Key header is missing")
+	}
+	if len(all) == 1 {
+		if key, ok := parseIdempotencyKey(string(all[0])); ok {
+			return key, nil
+		}
+	}
+	return "", engine.E(engine.CodeInvalidRequest, "Idempotency-Key: one value of 1 to 255 printable ASCII characters, quoted or bare").
+		With("field", "Idempotency-Key")
+}
+
+// parseIdempotencyKey reads a quoted string (draft-ietf-httpapi-idempotency-key-header,
+// RFC 9651 strings) or the bare characters that most clients send. "k" and k are one key.
+func parseIdempotencyKey(v string) (string, bool) {
+	if strings.HasPrefix(v, `"`) {
+		if len(v) < 2 || !strings.HasSuffix(v, `"`) {
+			return "", false
+		}
+		var ok bool
+		if v, ok = unescape(v[1 : len(v)-1]); !ok {
+			return "", false
+		}
+	}
+	if v == "" || len(v) > 255 {
+		return "", false
+	}
+	for i := range len(v) {
+		if v[i] < 0x20 || v[i] > 0x7e {
+			return "", false
+		}
+	}
+	return v, true
+}
+
+// unescape reads what stands between the quotes of a string: only \" and \\ are escapes.
+func unescape(s string) (string, bool) {
+	if !strings.ContainsAny(s, `"\`) {
+		return s, true
+	}
+	out := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		switch {
+		case s[i] == '"':
+			return "", false
+		case s[i] == '\\':
+			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
+				return "", false
+			}
+		}
+		out = append(out, s[i])
+	}
+	return string(out), true
+}
+
+// preferWait reads Prefer: wait=N (RFC 7240), in seconds and at most limit. A
+// preference is no demand: one that cannot be read is ignored, and the answer
+// says by Preference-Applied what was honoured. The first wait counts.
+func preferWait(values [][]byte, limit time.Duration) (time.Duration, bool) {
+	for _, v := range values {
+		for pref := range strings.SplitSeq(string(v), ",") {
+			pref, _, _ = strings.Cut(pref, ";") // a preference's own parameters
+			name, value, _ := strings.Cut(pref, "=")
+			if !strings.EqualFold(strings.TrimSpace(name), "wait") {
+				continue
+			}
+			n, ok := digits(strings.Trim(strings.TrimSpace(value), `"`))
+			if !ok {
+				return 0, false
+			}
+			return min(time.Duration(n)*time.Second, limit.Truncate(time.Second)), true
+		}
+	}
+	return 0, false
+}
+
+// digits reads a decimal number without sign, capped at a billion.
+func digits(s string) (int64, bool) {
+	if s == "" || len(s) > 20 {
+		return 0, false
+	}
+	n := int64(0)
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			return 0, false
+		}
+		n = min(n*10+int64(s[i]-'0'), 1_000_000_000)
+	}
+	return n, true
+}
+
+// traceparent gives a valid W3C trace context, or "".
+func traceparent(h *fasthttp.RequestHeader) string {
+	if v := h.PeekAll("Traceparent"); len(v) == 1 && validTraceparent(v[0]) {
+		return string(v[0])
+	}
+	return ""
+}
+
+// validTraceparent checks version-traceid-parentid-flags: lower-case
+// hexadecimal, no zero ids. Versions after 00 may carry more fields.
+func validTraceparent(v []byte) bool {
+	const length = 55
+	if len(v) < length || len(v) > 256 || v[2] != '-' || v[35] != '-' || v[52] != '-' {
+		return false
+	}
+	version, trace, parent, flags := v[:2], v[3:35], v[36:52], v[53:55]
+	if !lowerHex(version) || !lowerHex(trace) || !lowerHex(parent) || !lowerHex(flags) {
+		return false
+	}
+	if zeros(trace) || zeros(parent) || string(version) == "ff" {
+		return false
+	}
+	if len(v) == length {
+		return true
+	}
+	for _, b := range v[length:] {
+		if b <= ' ' || b > '~' {
+			return false
+		}
+	}
+	return string(version) != "00" && v[length] == '-'
+}
+
+func lowerHex(b []byte) bool {
+	for _, c := range b {
+		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
+			return false
+		}
+	}
+	return true
+}
+
+func zeros(b []byte) bool { return len(bytes.Trim(b, "0")) == 0 }
+
+// jsonContent checks that the body claims to be JSON in UTF-8, as it is.
+func jsonContent(h *fasthttp.RequestHeader) error {
+	ct := h.ContentType()
+	if string(ct) != "application/json" {
+		kind, params, err := mime.ParseMediaType(string(ct))
+		if err != nil || kind != "application/json" {
+			return engine.E(engine.CodeUnsupportedMedia, "the body must be application/json")
+		}
+		if cs, stated := params["charset"]; stated && !strings.EqualFold(cs, "utf-8") {
+			return engine.E(engine.CodeUnsupportedMedia, "the body must be UTF-8")
+		}
+	}
+	if e := h.Peek(fasthttp.HeaderContentEncoding); len(e) > 0 && !strings.EqualFold(string(e), "identity") {
+		return engine.E(engine.CodeUnsupportedMedia, "the body must not be compressed")
+	}
+	return nil
+}
+
+// tagMatches reads an If-None-Match list. The comparison is weak (RFC 9110,
+// section 13.1.2): a proxy that compressed the page may have weakened its tag.
+func tagMatches(list, tag string) bool {
+	for t := range strings.SplitSeq(list, ",") {
+		if t = strings.TrimSpace(t); t == "*" || strings.TrimPrefix(t, "W/") == tag {
+			return true
+		}
+	}
+	return false
+}

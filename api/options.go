@@ -1,0 +1,103 @@
+package api
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// Fixed limits of the contract.
+const (
+	MaxBody     = 16 << 10 // bytes of a request body
+	maxReadBody = 64 << 10 // beyond this a body is not even read: 413 and close
+	maxToken    = 4 << 10  // bytes of a bearer token
+)
+
+// Options are the door's settings. Engine, Views and at least one Key must be
+// given; everything else has a default.
+type Options struct {
+	Engine Engine
+	Views  Views
+
+	Keys       []Key         // who may sign buyer tokens
+	Audience   string        // the aud a token must carry; default "flashsale"
+	TokenCache int           // verified tokens remembered; default 200,000 (about 25 MB when full)
+	MaxWait    time.Duration // the longest Prefer: wait; default 30 s. Use the engine's own MaxWait.
+
+	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384
+	MaxConnections int // open connections; default 262,144
+	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
+
+	ReadTimeout    time.Duration // for one whole request to arrive; default 5 s
+	WriteTimeout   time.Duration // for one answer to leave; default 5 s
+	IdleTimeout    time.Duration // between requests of a connection; default 60 s
+	RequestTimeout time.Duration // for the engine to answer; default 10 s. A checkout has MaxWait on top.
+	MaxHeaderBytes int           // of a request's line and headers together; default 8 KiB
+
+	// SaleCacheFor is how long GET /v1/sales/{sale} serves what it read last,
+	// so that a crowd looking at a sale costs a few reads per second; default
+	// 250 ms, negative: always read.
+	SaleCacheFor time.Duration
+
+	Registerer prometheus.Registerer // nil: metrics are kept but not exposed
+	Log        *slog.Logger          // faults only; nil: slog.Default()
+	AccessLog  bool                  // also one line per request, at level info
+	Now        func() time.Time      // nil: time.Now
+}
+
+func (o Options) withDefaults() Options {
+	or := func(v *time.Duration, d time.Duration) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	orInt := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if o.Audience == "" {
+		o.Audience = "flashsale"
+	}
+	orInt(&o.TokenCache, 200_000)
+	or(&o.MaxWait, 30*time.Second)
+	orInt(&o.MaxConnections, 256*1024)
+	orInt(&o.MaxInFlight, min(16_384, o.MaxConnections))
+	or(&o.ReadTimeout, 5*time.Second)
+	or(&o.WriteTimeout, 5*time.Second)
+	or(&o.IdleTimeout, time.Minute)
+	or(&o.RequestTimeout, 10*time.Second)
+	orInt(&o.MaxHeaderBytes, 8<<10)
+	or(&o.SaleCacheFor, 250*time.Millisecond)
+	if o.Registerer == nil {
+		o.Registerer = prometheus.NewRegistry()
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	return o
+}
+
+func (o Options) validate() error {
+	switch {
+	case o.Engine == nil || o.Views == nil:
+		return errors.New("api: Engine and Views must be given")
+	case o.MaxWait < time.Second || o.MaxWait > 5*time.Minute:
+		return fmt.Errorf("api: MaxWait %s is not between 1s and 5m", o.MaxWait)
+	case o.TokenCache < 0 || o.MaxInFlight < 0 || o.MaxConnections < 0 || o.MaxConnsPerIP < 0:
+		return errors.New("api: limits must not be negative")
+	case o.MaxInFlight > o.MaxConnections:
+		return fmt.Errorf("api: MaxInFlight %d exceeds MaxConnections %d: it could never bind", o.MaxInFlight, o.MaxConnections)
+	case o.ReadTimeout < 0 || o.WriteTimeout < 0 || o.IdleTimeout < 0 || o.RequestTimeout < 0:
+		return errors.New("api: time-outs must be positive")
+	case o.MaxHeaderBytes < 1<<10 || o.MaxHeaderBytes > 1<<20:
+		return fmt.Errorf("api: MaxHeaderBytes %d is not between 1 KiB and 1 MiB", o.MaxHeaderBytes)
+	}
+	return nil
+}

@@ -1,0 +1,30 @@
+package api
+
+import (
+	"context"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// Engine is what the door asks of the sale for a buyer. Errors are
+// *engine.Error with the codes that openapi.yaml lists per endpoint; any other
+// error is a fault, shown to the buyer as code internal without its text.
+type Engine interface {
+	Reserve(ctx context.Context, r engine.ReserveRequest) (engine.Reservation, error)
+	Reservation(ctx context.Context, buyer string, id engine.ReservationID) (engine.Reservation, error)
+	Release(ctx context.Context, buyer string, id engine.ReservationID) (engine.Reservation, error)
+	Checkout(ctx context.Context, r engine.CheckoutRequest) (engine.CheckoutResult, error)
+	Order(ctx context.Context, buyer string, id engine.ReservationID) (engine.Order, error)
+}
+
+var _ Engine = (*engine.Engine)(nil)
+
+// Views is what anyone may read.
+type Views interface {
+	// SaleView gives a sale and its units at the gate. Counters may be missing:
+	// a sale that is not armed yet is not at the gate. CodeNotFound,
+	// CodeGateFrozen, CodeUnavailable.
+	SaleView(ctx context.Context, sale string) (*engine.Sale, []engine.Counters, error)
+	// Ready says whether this node can serve buyers; its error says what is missing.
+	Ready(ctx context.Context) error
+}

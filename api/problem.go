@@ -1,0 +1,70 @@
+package api
+
+import (
+	"context"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/valyala/fasthttp"
+
+	"github.com/flashsale-engine/flashsale/internal/problem"
+)
+
+// refuse writes err as a problem. A fault is logged under the request's id, and
+// its text stays inside.
+func (s *Server) refuse(x *exchange, err error) {
+	p := problem.Of(err)
+	x.code = p.Code
+	if x.status != 0 { // HTTP knows a closer one
+		p.Status = x.status
+	}
+	if p.Status >= 500 && p.Fault != nil {
+		level := slog.LevelWarn
+		if p.Status == 500 {
+			level = slog.LevelError
+		}
+		s.faults.report(level, "request failed", "request_id", x.id, "route", x.route.pattern, "code", string(p.Code), "err", p.Fault)
+	}
+	if after := p.RetryAfter(); after > 0 {
+		x.retryAfter(time.Duration(after) * time.Second)
+	}
+	if p.Status == fasthttp.StatusUnauthorized {
+		x.set(fasthttp.HeaderWWWAuthenticate, challenge(err))
+	}
+	x.http.SetStatusCode(p.Status)
+	x.common(problem.ContentType)
+	x.http.Response.SetBodyRaw(p.Document(x.id))
+}
+
+// faultLog logs faults, but never more than a few per second: when a backend is
+// away every request meets it, and the log must not become the bottleneck.
+type faultLog struct {
+	log *slog.Logger
+	now func() time.Time
+
+	mu      sync.Mutex
+	second  int64
+	written int
+	skipped int
+}
+
+const faultsPerSecond = 20
+
+func (f *faultLog) report(level slog.Level, msg string, args ...any) {
+	f.mu.Lock()
+	if now := f.now().Unix(); now != f.second {
+		f.second, f.written = now, 0
+	}
+	if f.written++; f.written > faultsPerSecond {
+		f.skipped++
+		f.mu.Unlock()
+		return
+	}
+	if f.skipped > 0 {
+		args = append(args, "not_logged_before", f.skipped)
+		f.skipped = 0
+	}
+	f.mu.Unlock()
+	f.log.Log(context.Background(), level, msg, args...)
+}

@@ -1,0 +1,110 @@
+package api
+
+import (
+	"bytes"
+
+	"github.com/valyala/fasthttp"
+)
+
+// route is one path of the contract.
+type route struct {
+	pattern string // as in openapi.yaml; the metrics' label
+	allow   string // the Allow header
+	exempt  bool   // answered even at capacity: what asks is a supervisor
+	methods []method
+	metrics *routeMetrics
+}
+
+type method struct {
+	name    string
+	buyer   bool // needs a buyer's token
+	handler func(*Server, *exchange) error
+}
+
+// The routes' indexes in the table below.
+const (
+	atHealth = iota
+	atReady
+	atOpenAPI
+	atSale
+	atReservations
+	atReservation
+	atCheckout
+	atOrder
+	atNowhere  // no such path
+	atUnparsed // not even a request
+	routeCount
+)
+
+func routeTable() [routeCount]route {
+	const get, post, del = fasthttp.MethodGet, fasthttp.MethodPost, fasthttp.MethodDelete
+	return [routeCount]route{
+		atHealth:       {pattern: "/healthz", allow: "GET, HEAD", exempt: true, methods: []method{{get, false, (*Server).health}}},
+		atReady:        {pattern: "/readyz", allow: "GET, HEAD", exempt: true, methods: []method{{get, false, (*Server).ready}}},
+		atOpenAPI:      {pattern: "/openapi.json", allow: "GET, HEAD", methods: []method{{get, false, (*Server).openAPI}}},
+		atSale:         {pattern: "/v1/sales/{sale}", allow: "GET, HEAD", methods: []method{{get, false, (*Server).getSale}}},
+		atReservations: {pattern: "/v1/sales/{sale}/reservations", allow: "POST", methods: []method{{post, true, (*Server).reserve}}},
+		atReservation: {pattern: "/v1/reservations/{id}", allow: "GET, HEAD, DELETE", methods: []method{
+			{get, true, (*Server).getReservation}, {del, true, (*Server).release}}},
+		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", methods: []method{{post, true, (*Server).checkout}}},
+		atOrder:    {pattern: "/v1/orders/{id}", allow: "GET, HEAD", methods: []method{{get, true, (*Server).getOrder}}},
+		atNowhere:  {pattern: "unmatched"},
+		atUnparsed: {pattern: "unparsed"},
+	}
+}
+
+var (
+	salesPath        = []byte("/v1/sales/")
+	reservationsPath = []byte("/v1/reservations/")
+	ordersPath       = []byte("/v1/orders/")
+)
+
+// match finds a path's route and its one parameter. It reads the path as it was
+// sent: ids need no escapes, so an escaped path is no path of ours, and there
+// is nothing for two readers of a URL to disagree about.
+func match(path []byte) (int, []byte) {
+	switch {
+	case string(path) == "/healthz":
+		return atHealth, nil
+	case string(path) == "/readyz":
+		return atReady, nil
+	case string(path) == "/openapi.json":
+		return atOpenAPI, nil
+	}
+	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
+		return child(rest, "reservations", atSale, atReservations)
+	}
+	if rest, ok := bytes.CutPrefix(path, reservationsPath); ok {
+		return child(rest, "checkout", atReservation, atCheckout)
+	}
+	if rest, ok := bytes.CutPrefix(path, ordersPath); ok {
+		return child(rest, "", atOrder, atNowhere)
+	}
+	return atNowhere, nil
+}
+
+// child reads "{id}" or "{id}/{below}".
+func child(rest []byte, below string, self, childRoute int) (int, []byte) {
+	id, tail, deeper := bytes.Cut(rest, []byte{'/'})
+	switch {
+	case len(id) == 0:
+		return atNowhere, nil
+	case !deeper:
+		return self, id
+	case string(tail) == below && below != "":
+		return childRoute, id
+	}
+	return atNowhere, nil
+}
+
+func (r *route) method(name []byte) (method, bool) {
+	if string(name) == fasthttp.MethodHead {
+		name = []byte(fasthttp.MethodGet) // fasthttp leaves the body out
+	}
+	for _, m := range r.methods {
+		if m.name == string(name) {
+			return m, true
+		}
+	}
+	return method{}, false
+}

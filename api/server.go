@@ -1,0 +1,108 @@
+package api
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"sync/atomic"
+	"time"
+
+	"github.com/valyala/fasthttp"
+)
+
+// Server is the public listener. Use New.
+type Server struct {
+	opt      Options
+	http     *fasthttp.Server
+	buyers   *verifier
+	metrics  *metrics
+	faults   *faultLog
+	sales    *saleCache
+	ids      *requestIDs
+	inFlight atomic.Int64
+	conns    atomic.Int64 // open connections
+	draining atomic.Bool
+
+	base context.Context // of every engine call; ends when Shutdown gives up waiting
+	stop context.CancelFunc
+}
+
+// New checks the options and gives a server that listens nowhere yet.
+func New(o Options) (*Server, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	v, err := newVerifier(o.Keys, o.Audience, o.TokenCache, o.Now)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opt: o, buyers: v, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
+	s.base, s.stop = context.WithCancel(context.Background())
+	s.sales = newSaleCache(s.base, o)
+	if s.metrics, err = newMetrics(o.Registerer, s.inFlight.Load); err != nil {
+		s.stop()
+		return nil, err
+	}
+	s.http = &fasthttp.Server{
+		Handler:            s.handle,
+		ErrorHandler:       s.unreadable,
+		MaxRequestBodySize: maxReadBody,
+		ReadBufferSize:     o.MaxHeaderBytes,
+		ReadTimeout:        o.ReadTimeout,
+		WriteTimeout:       o.WriteTimeout,
+		IdleTimeout:        o.IdleTimeout,
+		Concurrency:        o.MaxConnections,
+		MaxConnsPerIP:      o.MaxConnsPerIP,
+
+		CloseOnShutdown:              true,
+		NoDefaultServerHeader:        true,
+		NoDefaultContentType:         true,
+		DisablePreParseMultipartForm: true, // a form is refused, not spooled to disk
+		SecureErrorLogMessage:        true, // never print a stranger's header
+		Logger:                       fasthttpLog{o.Log},
+	}
+	return s, nil
+}
+
+// Serve takes connections from ln until Shutdown, then returns nil.
+func (s *Server) Serve(ln net.Listener) error {
+	if s.draining.Load() {
+		return ln.Close()
+	}
+	if err := s.http.Serve(&listener{Listener: ln, log: s.opt.Log, open: &s.conns, stopped: s.base.Done()}); err != nil {
+		return fmt.Errorf("api: %w", err)
+	}
+	return nil
+}
+
+// Shutdown stops taking connections, lets the requests in flight finish, and
+// returns. When ctx ends first, it cancels what the engine is still doing,
+// gives that a second to leave, and returns ctx's error.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.draining.Store(true)
+	defer s.stop()
+	err := s.http.ShutdownWithContext(ctx)
+	if err != nil {
+		s.stop()
+		s.settle(time.Second)
+	}
+	return err
+}
+
+// settle waits for connections to close, for at most d. fasthttp cannot be
+// asked a second time: it has forgotten its listeners by then, and says that
+// all is done.
+func (s *Server) settle(d time.Duration) {
+	end := time.NewTimer(d)
+	defer end.Stop()
+	look := time.NewTicker(5 * time.Millisecond)
+	defer look.Stop()
+	for s.conns.Load() > 0 {
+		select {
+		case <-look.C:
+		case <-end.C:
+			return
+		}
+	}
+}
