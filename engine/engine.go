@@ -69,6 +69,9 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 	if err != nil {
 		return Reservation{}, err
 	}
+	if s.Epoch == 0 {
+		return Reservation{}, e.explain(E(CodeSaleNotOpen, ""), s) // a draft is not at the gate
+	}
 	h, err := e.Gate.Hold(ctx, s, HoldRequest{
 		Buyer: e.Hash.Buyer(s, r.Buyer),
 		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
@@ -95,7 +98,7 @@ func (e *Engine) explain(err error, s *Sale) error {
 	x = E(CodeSaleNotOpen, "the sale is %s", s.State).With("state", string(s.State))
 	if (s.State == SaleDraft || s.State == SaleArmed) && !s.OpensAt.IsZero() {
 		x.Detail += ", opens at " + s.OpensAt.Format(time.RFC3339)
-		x.With("opens_at", s.OpensAt.Format(time.RFC3339))
+		x = x.With("opens_at", s.OpensAt.Format(time.RFC3339))
 	}
 	return x
 }

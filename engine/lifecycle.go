@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -36,7 +37,7 @@ type Act struct {
 // Order matters where a crash may lie between the two: the gate is told of
 // whatever gives buyers less before the record commits, and of whatever gives
 // them more after. So the gate never offers what the record has not promised,
-// and Sync brings it up to date later.
+// and Sync brings it up to date: at the end of each act, and by the clock.
 type Lifecycle struct {
 	Store          SaleStore
 	Gate           GateControl
@@ -91,7 +92,9 @@ func (l *Lifecycle) Move(ctx context.Context, id string, to SaleState, actor str
 		switch to {
 		case SaleArmed:
 			s.Epoch = 1
-			return l.Gate.Install(ctx, s) // closed to buyers until it opens
+			// Closed to buyers until it opens. Only here: keys that are lost later
+			// must not come back empty.
+			return l.Gate.Create(ctx, s)
 		case SaleOpen:
 			if now := l.Clock.Now(); s.OpensAt.After(now) {
 				s.OpensAt = now.Truncate(time.Millisecond) // opened by hand, ahead of the clock
@@ -104,10 +107,10 @@ func (l *Lifecycle) Move(ctx context.Context, id string, to SaleState, actor str
 			return l.Gate.Install(ctx, s) // less for buyers: the gate first
 		}
 	})
-	if err != nil || now.Epoch == 0 {
-		return now, err
+	if err != nil {
+		return nil, err
 	}
-	return now, l.Gate.Install(ctx, now)
+	return now, l.Sync(ctx, now)
 }
 
 // ready checks what a state needs beyond the table.
@@ -147,7 +150,6 @@ func (l *Lifecycle) AddStock(ctx context.Context, id, sku string, delta int64, a
 		return nil, E(CodeInvalidRequest, "delta: %d is beyond ±%d", delta, MaxStock).With("field", "delta")
 	}
 	act.Name = "stock"
-	var no uint16
 	now, err := l.Store.Change(ctx, id, act, func(s *Sale) error {
 		it, ok := s.Item(sku)
 		if !ok {
@@ -156,47 +158,77 @@ func (l *Lifecycle) AddStock(ctx context.Context, id, sku string, delta int64, a
 		if s.State == SaleClosed {
 			return E(CodeSaleState, "sale %q is closed; its stock cannot change", s.ID).With("state", string(s.State))
 		}
-		no = it.No
 		next := it.Stock + delta
 		if next < 0 || next > MaxStock {
 			return E(CodeInvalidRequest, "delta: %d would bring the stock of %q from %d to %d", delta, sku, it.Stock, next).With("field", "delta")
 		}
-		s.Items[no].Stock = next
+		s.Items[it.No].Stock = next
 		if delta < 0 && s.Epoch > 0 {
-			return l.Gate.SetStock(ctx, s, no, next)
+			return l.Gate.SetStock(ctx, s, it.No, next)
 		}
 		return nil
 	})
-	if err != nil || now.Epoch == 0 {
-		return now, err
+	if err != nil {
+		return nil, err
 	}
-	return now, l.Gate.SetStock(ctx, now, no, now.Items[no].Stock)
+	return now, l.Sync(ctx, now)
 }
 
-// Sync brings the gate's terms and stock up to the record's, after a crash
-// between the two. It gives buyers only what the record has committed.
+// Sync brings the gate's terms and stock up to what the record has committed.
+// It holds the sale's lock meanwhile, so that no other change can lie between
+// reading the record and telling the gate.
 func (l *Lifecycle) Sync(ctx context.Context, s *Sale) error {
-	if s.Epoch == 0 || s.State == SaleClosed {
+	if s.Epoch == 0 {
 		return nil
 	}
-	if err := l.Gate.Install(ctx, s); err != nil {
-		return fmt.Errorf("install %s: %w", s.ID, err)
-	}
-	cs, err := l.Reader.Counters(ctx, s)
+	_, err := l.Store.Change(ctx, s.ID, Act{Actor: "engine", Name: "sync"}, func(s *Sale) error {
+		if err := l.Gate.Install(ctx, s); err != nil {
+			return err
+		}
+		cs, err := l.Reader.Counters(ctx, s)
+		if err != nil {
+			return err
+		}
+		for _, c := range cs {
+			it, ok := s.ItemByNo(c.No)
+			if !ok || it.Stock == c.Stock {
+				continue
+			}
+			if err := l.Gate.SetStock(ctx, s, it.No, it.Stock); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	return err
+}
+
+// Tick moves sales by the clock, opens armed ones and drains those whose time
+// is over, and brings every live gate up to the record.
+func (l *Lifecycle) Tick(ctx context.Context) error {
+	sales, err := l.Store.List(ctx)
 	if err != nil {
 		return err
 	}
-	for _, c := range cs {
-		it, ok := s.ItemByNo(c.No)
-		if !ok || it.Stock == c.Stock {
+	var all []error
+	for _, s := range sales {
+		if s.Epoch == 0 || s.State == SaleClosed {
 			continue
 		}
-		l.Log.Warn("gate stock differs from the record; syncing", "sale", s.ID, "sku", it.SKU, "gate", c.Stock, "record", it.Stock)
-		if err := l.Gate.SetStock(ctx, s, it.No, it.Stock); err != nil {
-			return err
+		now := l.Clock.Now()
+		switch {
+		case !s.ClosesAt.IsZero() && !now.Before(s.ClosesAt) && s.State != SaleDraining:
+			_, err = l.Move(ctx, s.ID, SaleDraining, "clock")
+		case s.State == SaleArmed && !s.OpensAt.IsZero() && !now.Before(s.OpensAt):
+			_, err = l.Move(ctx, s.ID, SaleOpen, "clock")
+		default:
+			err = l.Sync(ctx, s)
+		}
+		if err != nil {
+			all = append(all, fmt.Errorf("sale %s: %w", s.ID, err))
 		}
 	}
-	return nil
+	return errors.Join(all...)
 }
 
 func sameTerms(a, b *Sale) bool {

@@ -68,13 +68,20 @@ type GateReader interface {
 
 // GateControl is what operators and the clock do to the gate.
 type GateControl interface {
-	// Install creates a sale's keys if there are none and brings its terms and
-	// state to those of s. It never touches holds or counters of keys that
-	// exist. CodeGateFrozen if another epoch stands there.
+	// Create makes a sale's keys, terms and stock included, once, when it is
+	// armed. Keys that nobody has used since an earlier Create of the same epoch
+	// are made anew. CodeGateFrozen if keys that were used, or of another epoch,
+	// stand there.
+	Create(ctx context.Context, s *Sale) error
+	// Install brings the terms and state of keys that exist to those of s,
+	// unless a later Version of the sale was installed before. It touches no
+	// hold and no counter. CodeGateFrozen if the keys are gone, because making
+	// them anew would forget holds and oversell, or if another epoch stands there.
 	Install(ctx context.Context, s *Sale) error
 	// SetStock brings a SKU's stock to an absolute number, so that a repeated
-	// call changes nothing. CodeSoldOut if fewer units are available than would
-	// be taken away.
+	// call changes nothing; nor does one with an earlier Version of the sale than
+	// the gate has seen. CodeSoldOut if fewer units are available than would be
+	// taken away. CodeGateFrozen.
 	SetStock(ctx context.Context, s *Sale, item uint16, stock int64) error
 	// Reap expires due holds and lists paying ones whose answer is overdue, at
 	// most limit of both together; more says there is work left.
@@ -142,7 +149,7 @@ type Outcomes interface {
 // Outbox is where claimed events wait until the stream has them.
 type Outbox interface {
 	// Pending lists entries of a sale at least minAge old, oldest first.
-	Pending(ctx context.Context, s *Sale, minAge time.Duration, max int) ([]OutboxEntry, error)
+	Pending(ctx context.Context, s *Sale, minAge time.Duration, most int) ([]OutboxEntry, error)
 	// Remove forgets entries. Repeatable.
 	Remove(ctx context.Context, s *Sale, entries []OutboxEntry) error
 }

@@ -55,11 +55,12 @@ type Finding struct {
 	SKU         string `json:"sku,omitempty"`
 	Reservation string `json:"reservation,omitempty"`
 	Order       string `json:"order,omitempty"`
+	Attempt     string `json:"attempt,omitempty"`
 	Detail      string `json:"detail"`
 }
 
 func (f Finding) key() string {
-	return f.Kind + "|" + f.Sale + "|" + f.SKU + "|" + f.Order + "|" + f.Reservation
+	return f.Kind + "|" + f.Sale + "|" + f.SKU + "|" + f.Order + "|" + f.Attempt
 }
 
 // Verify looks until nothing is wrong, or until what is wrong has stayed so for
@@ -183,7 +184,7 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 		return err
 	}
 	for _, u := range unpaid {
-		out.add("unpaid", 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
+		out.add("unpaid", 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order(), Attempt: u.Attempt.String()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
 	}
 	return nil
 }
@@ -306,7 +307,10 @@ func (v *Verifier) books(ctx context.Context, out *Verdict) error {
 		return err
 	}
 	for _, id := range orderless {
-		out.add("unpaid", 1, Finding{}, "the provider captured %d %s for attempt %s, and no confirmed order has it", charged[id].Amount.Amount, charged[id].Amount.Currency, id)
+		if slices.ContainsFunc(out.Findings, func(f Finding) bool { return f.Attempt == id.String() }) {
+			continue // the record knows of it too, and has said so
+		}
+		out.add("unpaid", 1, Finding{Attempt: id.String()}, "the provider captured %d %s for attempt %s, and no confirmed order has it", charged[id].Amount.Amount, charged[id].Amount.Currency, id)
 	}
 	return nil
 }

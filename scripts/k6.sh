@@ -69,7 +69,7 @@ mkdir -p k6/out
 export VUS=${VUS:-10} ITERATIONS=${ITERATIONS:-2000}
 status=0
 SUMMARY=${SUMMARY:-k6/out/summary.json} \
-K6_NO_USAGE_REPORT=true K6_WEB_DASHBOARD=true K6_WEB_DASHBOARD_PORT=-1 K6_WEB_DASHBOARD_EXPORT=k6/out/report.html \
+K6_NO_USAGE_REPORT=true K6_WEB_DASHBOARD=true K6_WEB_DASHBOARD_PERIOD=2s K6_WEB_DASHBOARD_PORT=-1 K6_WEB_DASHBOARD_EXPORT=k6/out/report.html \
   "$k6" run "$@" "$script" || status=$?
 
 bin/flashsale verify "${admin[@]}" || status=$?

@@ -1,0 +1,83 @@
+package main
+
+import (
+	"strings"
+	"testing"
+)
+
+func TestSettingsAreCheckedTogether(t *testing.T) {
+	good, err := defaults()
+	if err != nil {
+		t.Fatal(err)
+	}
+	good.AdminToken, good.BuyerKey, good.PaymentURL = []string{testToken}, testKey, "http://127.0.0.1:1"
+	at := Backends{RedisURL: "redis://127.0.0.1:6379/0", PostgresURL: "postgres://x@127.0.0.1/x", KafkaBrokers: "127.0.0.1:9092"}
+	if err := good.Validate(allRoles, at); err != nil {
+		t.Fatalf("the defaults are refused: %v", err)
+	}
+	for says, spoil := range map[string]func(*Settings, *Backends){
+		"drain-timeout":      func(s *Settings, _ *Backends) { s.DrainTimeout = s.PaymentTimeout },
+		"max-wait":           func(s *Settings, _ *Backends) { s.MaxWait = s.DefaultWait - 1 },
+		"buyer-key: 5 bytes": func(s *Settings, _ *Backends) { s.BuyerKey = "short" },
+		"set one, or nobody": func(s *Settings, _ *Backends) { s.BuyerKey = "" },
+		"admin-token":        func(s *Settings, _ *Backends) { s.AdminToken = []string{"short"} },
+		"payment-url":        func(s *Settings, _ *Backends) { s.PaymentURL = "" },
+		"payment-timeout":    func(s *Settings, _ *Backends) { s.PaymentTimeout = 0 },
+		"redis-url":          func(_ *Settings, b *Backends) { b.RedisURL = "http://x" },
+		"postgres-url":       func(_ *Settings, b *Backends) { b.PostgresURL = "" },
+		"kafka-brokers":      func(_ *Settings, b *Backends) { b.KafkaBrokers = "nowhere" },
+		"writer-batch":       func(s *Settings, _ *Backends) { s.WriterBatch = 0 },
+		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
+	} {
+		s, b := good, at
+		spoil(&s, &b)
+		if err := s.Validate(allRoles, b); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%s: got %v", says, err)
+		}
+	}
+	if err := good.Validate([]string{"api", "cook"}, at); err == nil || !strings.Contains(err.Error(), "cook") {
+		t.Errorf("an unknown role: %v", err)
+	}
+}
+
+func TestTheCommandLineSaysWhatIsWrongAndExitsWithUsage(t *testing.T) {
+	for name, c := range map[string]struct {
+		args []string
+		says string
+	}{
+		"no command":             {nil, "expected one of"},
+		"an unknown flag":        {[]string{"serve", "--no-such"}, "--no-such"},
+		"a serve without keys":   {[]string{"serve"}, "buyer-key"},
+		"a bad item":             {[]string{"sale", "create", "x", "--item", "A=x", "--token", testToken}, "SKU=STOCK@PRICE"},
+		"no buyer":               {[]string{"token"}, "--buyer"},
+		"no demo to ask":         {[]string{"sale", "status"}, "no admin token"},
+		"a sandbox to the world": {[]string{"sandbox", "--listen", "0.0.0.0:0"}, "loopback"},
+		"a load test elsewhere":  {[]string{"loadtest", "--api", "http://192.0.2.1", "--buyer-key", testKey, "--token", testToken}, "loopback"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			out, errs, status := command(t, c.args...)
+			if status != exitUsage || !strings.Contains(out+errs, c.says) {
+				t.Errorf("status %d\n%s%s", status, out, errs)
+			}
+		})
+	}
+}
+
+func TestSecretsAreNotPrinted(t *testing.T) {
+	out, _, status := command(t, "config", "print", "--buyer-key", testKey, "--admin-token", testToken, "--postgres-url", "postgres://u:hunter2@h/db")
+	if status != exitOK || strings.Contains(out, testKey) || strings.Contains(out, testToken) || strings.Contains(out, "hunter2") {
+		t.Errorf("status %d\n%s", status, out)
+	}
+	if !strings.Contains(out, "redis-url: redis://127.0.0.1:6379/0") || !strings.Contains(out, "payment-timeout: 5s") {
+		t.Errorf("settings are missing:\n%s", out)
+	}
+}
+
+func TestFlagNamesInConfigPrintAreTheFlags(t *testing.T) {
+	for field, flag := range map[string]string{"RedisURL": "redis-url", "KafkaBrokers": "kafka-brokers", "MaxInFlight": "max-in-flight", "PaymentURL": "payment-url", "Topic": "topic"} {
+		if got := flagName(field); got != flag {
+			t.Errorf("%s is %s, not %s", field, got, flag)
+		}
+	}
+}

@@ -1,0 +1,99 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"net/url"
+	"time"
+
+	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/loadtest"
+)
+
+// loadtestCmd sends buyers at a running engine. Its defaults are a spike at the demo.
+type loadtestCmd struct {
+	Admin
+	Signer
+	API           string        `help:"Base URL of the public listener; default: the last demo's." placeholder:"URL"`
+	Sale          string        `help:"The sale's id." default:"demo"`
+	SKUs          []string      `name:"skus" help:"SKUs that buyers want; default: all of the sale's."`
+	Buyers        int           `help:"Distinct buyers." default:"500"`
+	Rate          float64       `help:"Arrivals per second; 0: all due at once." default:"0"`
+	Duration      time.Duration `help:"How long arrivals go on, with --rate." default:"10s"`
+	Quantity      int           `help:"Units that a buyer wants." default:"1"`
+	PaymentMethod string        `help:"The provider's token." default:"pm_card_visa"`
+	Abandon       float64       `help:"Fraction of holds that walk away." default:"0"`
+	Hesitate      time.Duration `help:"Mean time between hold and checkout." default:"0s"`
+	Wait          time.Duration `help:"Prefer: wait of a checkout." default:"5s"`
+	Connections   int           `help:"Keep-alive connections at most." default:"256"`
+	Seed          uint64        `help:"The same seed draws the same arrivals." default:"1"`
+	Quiet         bool          `help:"No progress lines."`
+}
+
+func (c *loadtestCmd) Run(w *world) error {
+	key, err := c.key()
+	if err != nil {
+		return err
+	}
+	if c.API == "" {
+		r, err := lastDemo()
+		if err != nil {
+			return fail(exitUsage, "no engine to aim at: give --api (no running demo was found)")
+		}
+		c.API = r.API
+	}
+	if u, err := url.Parse(c.API); err != nil || !loopback(u.Hostname()) {
+		return fail(exitUsage, "--api %s: the load test aims at loopback only", c.API)
+	}
+	var sale saleStatus
+	if err := c.call(w, "GET", "/admin/v1/sales/"+url.PathEscape(c.Sale), nil, &sale); err != nil {
+		return err
+	}
+	stock := map[string]int64{}
+	for _, it := range sale.Items {
+		stock[it.SKU] = it.Available + it.Held + it.Paying
+	}
+	if len(c.SKUs) == 0 {
+		for _, it := range sale.Items {
+			c.SKUs = append(c.SKUs, it.SKU)
+		}
+	}
+	config := loadtest.Config{API: c.API, Sale: c.Sale, SKUs: c.SKUs, BuyerKey: []byte(key), Audience: c.Audience, Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
+		Quantity: c.Quantity, PaymentMethod: c.PaymentMethod, Abandon: c.Abandon, Hesitate: c.Hesitate, Wait: c.Wait, Connections: c.Connections, Seed: c.Seed,
+		Stock: stock, Limit: sale.PerBuyerLimit, Verify: c.verify}
+	if !c.Quiet {
+		config.Progress = w.stderr
+	}
+	report, err := loadtest.Run(w, config)
+	if err != nil && w.Err() == nil {
+		return &exit{exitUsage, err}
+	}
+	if c.JSON {
+		if err := printJSON(w.stdout, report); err != nil {
+			return err
+		}
+	} else if _, err := fmt.Fprint(w.stdout, report.String()); err != nil {
+		return err
+	}
+	if err != nil || !report.Pass {
+		return fail(exitFound, "the run failed")
+	}
+	return nil
+}
+
+// verify asks the engine for the four zeros; findings are its error.
+func (c *loadtestCmd) verify(ctx context.Context) (json.RawMessage, error) {
+	var raw json.RawMessage
+	if err := c.call(ctx, "GET", "/admin/v1/verify?settle=10s", nil, &raw); err != nil {
+		return nil, err
+	}
+	var v engine.Verdict
+	if err := json.Unmarshal(raw, &v); err != nil {
+		return raw, err
+	}
+	if !v.Clean() {
+		return raw, fmt.Errorf("verify: OVERSOLD %d · LOST %d · DRIFT %d · UNPAID %d", v.Oversold, v.Lost, v.Drift, v.Unpaid)
+	}
+	return raw, nil
+}

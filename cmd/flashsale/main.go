@@ -1,0 +1,133 @@
+// Command flashsale is the flash-sale inventory and checkout engine: the
+// server, the demo and the operators' command line in one binary.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"syscall"
+
+	"github.com/alecthomas/kong"
+	kongyaml "github.com/alecthomas/kong-yaml"
+)
+
+// Exit statuses. Scripts may rely on them.
+const (
+	exitOK          = 0
+	exitFound       = 1 // the command ran, and its verdict is no
+	exitUsage       = 2 // the command line or configuration is wrong
+	exitUnavailable = 3 // something that the command needs cannot be reached
+)
+
+// exit carries a status through error returns.
+type exit struct {
+	status int
+	err    error
+}
+
+func (e *exit) Error() string { return e.err.Error() }
+func (e *exit) Unwrap() error { return e.err }
+
+func fail(status int, format string, args ...any) error {
+	return &exit{status, fmt.Errorf(format, args...)}
+}
+
+// CLI is the command line. Every flag may also be set as FLASHSALE_<FLAG> in
+// the environment, or by its name in the file that --config names; the command
+// line wins over the environment, which wins over the file.
+type CLI struct {
+	Config    kong.ConfigFlag  `help:"Read settings from this YAML file." placeholder:"FILE"`
+	LogLevel  string           `help:"Least level that is logged." enum:"debug,info,warn,error" default:"info"`
+	LogFormat string           `help:"Log format." enum:"json,text" default:"text"`
+	Version   kong.VersionFlag `help:"Print the version and leave."`
+
+	Demo     demoCmd     `cmd:"" help:"Start everything on embedded or child backends with a sale to try."`
+	Env      envCmd      `cmd:"" help:"Print the last demo's addresses as export lines for a shell."`
+	Serve    serveCmd    `cmd:"" help:"Run the engine on the backends that the URLs name."`
+	Migrate  migrateCmd  `cmd:"" help:"Bring the Postgres schema up to date."`
+	Doctor   doctorCmd   `cmd:"" help:"Check the configuration and every dependency, live."`
+	Conf     configCmd   `cmd:"" name:"config" help:"Check or print the configuration."`
+	Sandbox  sandboxCmd  `cmd:"" help:"Run the sandbox payment provider alone."`
+	Sale     saleCmd     `cmd:"" help:"Create sales and move them through their states."`
+	Stock    stockCmd    `cmd:"" help:"Change stock."`
+	Hold     holdCmd     `cmd:"" help:"List or release holds."`
+	Order    orderCmd    `cmd:"" help:"Show orders."`
+	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
+	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
+	Loadtest loadtestCmd `cmd:"" help:"Send buyers at a sale, open loop, and end with verify."`
+}
+
+func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
+
+// run is main with its world given, so that tests call it too.
+func run(args []string, stdout, stderr io.Writer) (status int) {
+	var cli CLI
+	leave := -1
+	parser, err := kong.New(&cli, kong.Name("flashsale"),
+		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("FLASHSALE"), kong.Configuration(kongyaml.Loader),
+		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
+		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
+	if err != nil {
+		fmt.Fprintln(stderr, "flashsale:", err)
+		return exitUsage
+	}
+	defer func() { // --help and --version leave from inside the parser
+		if p := recover(); p != nil {
+			if _, ok := p.(leaving); !ok {
+				panic(p)
+			}
+			status = leave
+		}
+	}()
+	kctx, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintln(stderr, "flashsale:", err)
+		return exitUsage
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	w := &world{Context: ctx, stdout: stdout, stderr: stderr, log: logger(stderr, cli.LogLevel, cli.LogFormat)}
+	if err := kctx.Run(w); err != nil {
+		fmt.Fprintln(stderr, "flashsale:", err)
+		var x *exit
+		if errors.As(err, &x) {
+			return x.status
+		}
+		return exitFound
+	}
+	return exitOK
+}
+
+type leaving struct{}
+
+// world is what a command may touch.
+type world struct {
+	context.Context
+	stdout, stderr io.Writer
+	log            *slog.Logger
+}
+
+func logger(w io.Writer, level, format string) *slog.Logger {
+	var l slog.Level
+	_ = l.UnmarshalText([]byte(level)) // the flag's enum admits no other
+	o := &slog.HandlerOptions{Level: l}
+	if format == "json" {
+		return slog.New(slog.NewJSONHandler(w, o))
+	}
+	return slog.New(slog.NewTextHandler(w, o))
+}
+
+func version() string {
+	if b, ok := debug.ReadBuildInfo(); ok && b.Main.Version != "" {
+		return b.Main.Version
+	}
+	return "(devel)"
+}

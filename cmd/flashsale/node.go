@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flashsale-engine/flashsale/api"
+	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/ops"
+	"github.com/flashsale-engine/flashsale/orders"
+	"github.com/flashsale-engine/flashsale/orders/record"
+	"github.com/flashsale-engine/flashsale/payment"
+	"github.com/flashsale-engine/flashsale/reservation"
+)
+
+// node is one process of the engine: its parts, wired, and nothing clever.
+type node struct {
+	set   Settings
+	at    Backends
+	roles []string
+	log   *slog.Logger
+	reg   *prometheus.Registry
+
+	db        *record.DB
+	sales     *record.SaleStore
+	cache     *record.Sales
+	attempts  *record.Attempts
+	orders    *record.Orders
+	ledger    *record.Ledger
+	gate      *reservation.Gate
+	replies   *reservation.Replies
+	producer  *orders.Producer
+	stream    *orders.StreamAudit
+	provider  *payment.Sandbox
+	guard     *payment.Guard
+	engine    *engine.Engine
+	lifecycle *engine.Lifecycle
+
+	public  *api.Server
+	admin   *ops.Server
+	publicL net.Listener
+	adminL  net.Listener
+
+	closers []func()
+}
+
+type systemClock struct{}
+
+func (systemClock) Now() time.Time { return time.Now() }
+
+// startPatience is how long a start waits for backends that may be starting too.
+const startPatience = 10 * time.Second
+
+// newNode wires the parts and checks that every backend answers. On an error
+// nothing is left open.
+func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger) (_ *node, err error) {
+	n := &node{set: set, at: at, roles: roles, log: log, reg: prometheus.NewRegistry()}
+	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	defer func() {
+		if err != nil {
+			n.close()
+		}
+	}()
+	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openPayments, n.openEngine, n.openListeners} {
+		if err := part(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return n, nil
+}
+
+func (n *node) has(role string) bool { return slices.Contains(n.roles, role) }
+
+func (n *node) onClose(f func()) { n.closers = append(n.closers, f) }
+
+// close gives everything back, last opened first.
+func (n *node) close() {
+	for _, f := range slices.Backward(n.closers) {
+		f()
+	}
+	n.closers = nil
+}
+
+// answering waits a while for a backend and says clearly when it does not come.
+func answering(ctx context.Context, what, where, cure string, ping func(context.Context) error) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	var err error
+	for {
+		if err = ping(ctx); err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return fail(exitUnavailable, "%s at %s does not answer: %w\n  %s", what, where, err, cure)
+		case <-time.After(250 * time.Millisecond):
+		}
+	}
+}
+
+func (n *node) openRecord(ctx context.Context) error {
+	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Log: n.log})
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.db = db
+	n.onClose(db.Close)
+	if err := answering(ctx, "Postgres", redactURL(n.at.PostgresURL), "Start Postgres, or set --postgres-url.", db.Ping); err != nil {
+		return err
+	}
+	if err := record.Migrate(ctx, n.at.PostgresURL); err != nil {
+		return &exit{exitUnavailable, err}
+	}
+	n.sales, n.attempts, n.orders, n.ledger = record.NewSaleStore(db), record.NewAttempts(db), record.NewOrders(db), record.NewLedger(db)
+	n.cache = record.NewSales(db, record.SalesOptions{})
+	n.sales.OnChange = n.cache.Put
+	return n.cache.Refresh(ctx)
+}
+
+func (n *node) openGate(ctx context.Context) error {
+	// The gate lists a payment as overdue once nobody can be working on it any more.
+	lease := n.set.paymentBudget() + engine.PaymentMargin
+	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, Registerer: n.reg, Log: n.log})
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.gate = gate
+	n.onClose(func() { _ = gate.Close() })
+	if err := answering(ctx, "Redis", redactURL(n.at.RedisURL), "Start Redis, or set --redis-url.", gate.Ping); err != nil {
+		return err
+	}
+	n.replies = gate.Listen(n.orders)
+	n.onClose(func() { _ = n.replies.Close() })
+	return nil
+}
+
+func (n *node) openStream(ctx context.Context) error {
+	brokers := n.brokers()
+	err := answering(ctx, "Kafka", n.at.KafkaBrokers, "Start Kafka, or set --kafka-brokers.", func(ctx context.Context) error {
+		return orders.EnsureTopic(ctx, brokers, n.set.Topic, int(n.set.Partitions), int(n.set.Replication))
+	})
+	if err != nil {
+		return err
+	}
+	n.producer, err = orders.NewProducer(orders.ProducerConfig{Brokers: brokers, Topic: n.set.Topic, Sales: n.cache, Outbox: n.gate, Log: n.log})
+	if err != nil {
+		return err
+	}
+	n.onClose(func() {
+		ctx, cancel := context.WithTimeout(context.Background(), n.set.DrainTimeout)
+		defer cancel()
+		if err := n.producer.Close(ctx); err != nil {
+			n.log.Warn("events were left to the relay", "err", err)
+		}
+	})
+	n.stream, err = orders.NewStreamAudit(brokers, n.set.Topic, n.ledger)
+	if err != nil {
+		return err
+	}
+	n.onClose(n.stream.Close)
+	return nil
+}
+
+func (n *node) brokers() (out []string) {
+	for _, b := range strings.Split(n.at.KafkaBrokers, ",") {
+		out = append(out, strings.TrimSpace(b))
+	}
+	return out
+}
+
+func (n *node) openPayments(context.Context) (err error) {
+	if n.set.PaymentURL == "" { // only roles that never pay may lack it; Validate has seen to that
+		n.set.PaymentURL = "http://127.0.0.1:1"
+	}
+	n.provider, err = payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, MaxConns: n.set.PaymentMax + 64})
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.onClose(n.provider.Close)
+	n.guard, err = payment.NewGuard(n.provider, payment.GuardConfig{Timeout: n.set.PaymentTimeout, Budget: n.set.paymentBudget(), Concurrency: n.set.PaymentMax, Registerer: n.reg})
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	return nil
+}
+
+func (n *node) openEngine(context.Context) (err error) {
+	n.engine, err = engine.New(engine.Ports{
+		Sales: n.cache, Gate: n.gate, Reader: n.gate, Attempts: n.attempts, Payments: n.guard, Stream: n.producer,
+		Outcomes: n.replies, Orders: n.orders, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
+	}, engine.Options{PaymentTimeout: n.guard.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait})
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, PaymentTimeout: n.guard.Budget(), Clock: systemClock{}, Log: n.log}
+	return err
+}
+
+func (n *node) openListeners(ctx context.Context) (err error) {
+	listen := func(flag, addr string) (net.Listener, error) {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
+		if err != nil {
+			return nil, fail(exitUnavailable, "--%s %s: %w; choose another, or port 0 for a free one", flag, addr, err)
+		}
+		n.onClose(func() { _ = l.Close() })
+		return l, nil
+	}
+	if n.adminL, err = listen("admin-listen", n.set.AdminListen); err != nil {
+		return err
+	}
+	tokens, err := n.set.tokens()
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Verify: n.verify, Ready: n.ready,
+		Breaker: n.guard.State, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+	if err != nil || !n.has(roleAPI) {
+		return err
+	}
+	if n.publicL, err = listen("listen", n.set.Listen); err != nil {
+		return err
+	}
+	keys, err := n.keys()
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, Keys: keys, Audience: n.set.Audience, MaxWait: n.set.MaxWait,
+		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.guard.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
+	return err
+}
+
+func (n *node) keys() (out []api.Key, err error) {
+	if n.set.BuyerKey != "" {
+		k, err := api.HS256Key("", []byte(n.set.BuyerKey))
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, k)
+	}
+	for _, file := range n.set.BuyerPublicKeys {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, err
+		}
+		k, err := api.PublicKey(keyID(file), text)
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+		out = append(out, k)
+	}
+	return out, nil
+}
+
+func (n *node) publicURL() string {
+	if n.publicL == nil {
+		return ""
+	}
+	return "http://" + n.publicL.Addr().String()
+}
+
+func (n *node) adminURL() string { return "http://" + n.adminL.Addr().String() }
+
+// views is what anyone may read.
+type views struct{ *node }
+
+func (v views) SaleView(ctx context.Context, id string) (*engine.Sale, []engine.Counters, error) {
+	s, err := v.cache.Sale(ctx, id)
+	if err != nil || s.Epoch == 0 {
+		return s, nil, err
+	}
+	cs, err := v.gate.Counters(ctx, s)
+	return s, cs, err
+}
+
+func (v views) Ready(ctx context.Context) error { return v.ready(ctx) }
+
+// ready says whether every backend answers.
+func (n *node) ready(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Second)
+	defer cancel()
+	var g errgroup.Group
+	var mu sync.Mutex
+	var all []error
+	for name, ping := range map[string]func(context.Context) error{"redis": n.gate.Ping, "postgres": n.db.Ping,
+		"kafka": func(ctx context.Context) error { _, err := n.stream.Mark(ctx); return err }} {
+		g.Go(func() error {
+			if err := ping(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				all = append(all, fmt.Errorf("%s does not answer: %w", name, err))
+			}
+			return nil
+		})
+	}
+	_ = g.Wait()
+	return errors.Join(all...)
+}
+
+// verify compares everything with everything, now.
+func (n *node) verify(ctx context.Context, settle time.Duration) (engine.Verdict, error) {
+	v := engine.Verifier{Sales: n.sales.List, Gate: n.gate, Outbox: n.gate, Stream: n.stream, Record: record.NewAudit(n.db),
+		Books: n.provider, Clock: systemClock{}, Settle: settle, Pause: 100 * time.Millisecond}
+	return v.Verify(ctx)
+}

@@ -1,0 +1,400 @@
+package main
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"strconv"
+	"strings"
+	"text/tabwriter"
+	"time"
+)
+
+type saleCmd struct {
+	Create saleCreateCmd `cmd:"" help:"Create a sale, or rewrite a draft; terms by flags or --file."`
+	Arm    saleMoveCmd   `cmd:"" help:"Put the stock at the gate; opens by the clock at opens_at, or by hand."`
+	Open   saleMoveCmd   `cmd:"" help:"Let buyers reserve."`
+	Pause  saleMoveCmd   `cmd:"" help:"No new holds; payments go on."`
+	Drain  saleMoveCmd   `cmd:"" help:"No new holds, ever; payments go on."`
+	Close  saleMoveCmd   `cmd:"" help:"End the sale; refused while units are held or being paid."`
+	Status saleStatusCmd `cmd:"" help:"Show state and counters."`
+	Ls     saleLsCmd     `cmd:"" help:"List sales."`
+}
+
+type saleCreateCmd struct {
+	Admin
+	Sale     string        `arg:"" help:"The sale's id."`
+	Name     string        `help:"Its name." placeholder:"TEXT"`
+	Currency string        `help:"ISO 4217 code." default:"USD"`
+	Opens    string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
+	Closes   string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
+	HoldTTL  time.Duration `help:"How long a hold lasts." default:"2m"`
+	HoldCap  time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
+	Limit    int           `help:"Units per buyer." default:"2"`
+	Item     []string      `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
+	File     string        `help:"Take the whole body from this JSON file instead (- for stdin)." placeholder:"FILE"`
+	DryRun   bool          `help:"Print what would be sent, and send nothing."`
+}
+
+func (c *saleCreateCmd) Run(w *world) error {
+	body, err := c.body()
+	if err != nil {
+		return err
+	}
+	if c.DryRun {
+		return printJSON(w.stdout, body)
+	}
+	var v saleStatus
+	if err := c.call(w, "PUT", "/admin/v1/sales/"+url.PathEscape(c.Sale), body, &v); err != nil {
+		return err
+	}
+	return v.print(w.stdout, c.JSON)
+}
+
+func (c *saleCreateCmd) body() (map[string]any, error) {
+	if c.File != "" {
+		in := io.Reader(os.Stdin)
+		if c.File != "-" {
+			f, err := os.Open(c.File)
+			if err != nil {
+				return nil, fail(exitUsage, "--file: %v", err)
+			}
+			defer func() { _ = f.Close() }()
+			in = f
+		}
+		var body map[string]any
+		if err := json.NewDecoder(in).Decode(&body); err != nil {
+			return nil, fail(exitUsage, "--file %s is not a JSON object: %v", c.File, err)
+		}
+		return body, nil
+	}
+	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit}
+	if c.Name == "" {
+		body["name"] = c.Sale
+	}
+	for field, text := range map[string]string{"opens_at": c.Opens, "closes_at": c.Closes} {
+		if text == "" {
+			continue
+		}
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			return nil, fail(exitUsage, "%s: %q is not an RFC 3339 time such as 2026-11-27T09:00:00Z", field, text)
+		}
+		body[field] = text
+	}
+	items := []map[string]any{}
+	for _, text := range c.Item {
+		it, err := parseItem(text)
+		if err != nil {
+			return nil, err
+		}
+		items = append(items, it)
+	}
+	if len(items) == 0 {
+		return nil, fail(exitUsage, "give at least one --item SKU=STOCK@PRICE, or --file")
+	}
+	body["items"] = items
+	return body, nil
+}
+
+// parseItem reads SKU=STOCK@PRICE[:TITLE].
+func parseItem(text string) (map[string]any, error) {
+	bad := fail(exitUsage, "--item %q is not SKU=STOCK@PRICE[:TITLE], for example SHOE-42=2000@12900:Runner 42", text)
+	sku, rest, ok := strings.Cut(text, "=")
+	if !ok || sku == "" {
+		return nil, bad
+	}
+	stockText, rest, ok := strings.Cut(rest, "@")
+	if !ok {
+		return nil, bad
+	}
+	priceText, title, _ := strings.Cut(rest, ":")
+	stock, err1 := strconv.ParseInt(stockText, 10, 64)
+	price, err2 := strconv.ParseInt(priceText, 10, 64)
+	if err1 != nil || err2 != nil {
+		return nil, bad
+	}
+	return map[string]any{"sku": sku, "title": title, "unit_price": price, "stock": stock}, nil
+}
+
+// saleMoveCmd is one of the moves; which one is the command's own name.
+type saleMoveCmd struct {
+	Admin
+	Sale string `arg:"" help:"The sale's id."`
+	move string
+}
+
+func (c *saleMoveCmd) Run(w *world) error {
+	var v saleStatus
+	if err := c.call(w, "POST", "/admin/v1/sales/"+url.PathEscape(c.Sale)+"/"+c.move, nil, &v); err != nil {
+		return err
+	}
+	return v.print(w.stdout, c.JSON)
+}
+
+// AfterApply tells each move its name.
+func (c *saleCmd) AfterApply() error {
+	for name, m := range map[string]*saleMoveCmd{"arm": &c.Arm, "open": &c.Open, "pause": &c.Pause, "drain": &c.Drain, "close": &c.Close} {
+		m.move = name
+	}
+	return nil
+}
+
+type saleStatusCmd struct {
+	Admin
+	Sale string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
+}
+
+func (c *saleStatusCmd) Run(w *world) error {
+	if c.Sale == "" {
+		c.Sale = "demo"
+	}
+	var v saleStatus
+	if err := c.call(w, "GET", "/admin/v1/sales/"+url.PathEscape(c.Sale), nil, &v); err != nil {
+		return err
+	}
+	return v.print(w.stdout, c.JSON)
+}
+
+type saleLsCmd struct{ Admin }
+
+func (c *saleLsCmd) Run(w *world) error {
+	var out struct {
+		Sales []saleStatus `json:"sales"`
+	}
+	if err := c.call(w, "GET", "/admin/v1/sales", nil, &out); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(w.stdout, out)
+	}
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SALE\tSTATE\tEPOCH\tNAME")
+	for _, s := range out.Sales {
+		fmt.Fprintf(t, "%s\t%s\t%d\t%s\n", s.Sale, s.State, s.Epoch, s.Name)
+	}
+	return t.Flush()
+}
+
+// saleStatus is the admin API's view of a sale.
+type saleStatus struct {
+	Sale          string   `json:"sale"`
+	Name          string   `json:"name"`
+	Currency      string   `json:"currency"`
+	State         string   `json:"state"`
+	Allowed       []string `json:"allowed_states"`
+	Epoch         int64    `json:"epoch"`
+	OpensAt       string   `json:"opens_at,omitempty"`
+	ClosesAt      string   `json:"closes_at,omitempty"`
+	HoldTTL       string   `json:"hold_ttl"`
+	HoldCap       string   `json:"hold_cap"`
+	PerBuyerLimit int      `json:"per_buyer_limit"`
+	Shards        int      `json:"shards"`
+	Gate          string   `json:"gate,omitempty"`
+	Breaker       string   `json:"payment_breaker,omitempty"`
+	Items         []struct {
+		SKU       string `json:"sku"`
+		Title     string `json:"title,omitempty"`
+		UnitPrice int64  `json:"unit_price"`
+		Stock     int64  `json:"stock"`
+		Available int64  `json:"available"`
+		Held      int64  `json:"held"`
+		Paying    int64  `json:"paying"`
+		Sold      int64  `json:"sold"`
+	} `json:"items,omitempty"`
+}
+
+func (v saleStatus) print(out io.Writer, asJSON bool) error {
+	if asJSON {
+		return printJSON(out, v)
+	}
+	fmt.Fprintf(out, "%s  %s  (epoch %d, gate %s)  %s\n", v.Sale, v.State, v.Epoch, v.Gate, v.Name)
+	fmt.Fprintf(out, "hold %s, cap %s, %d per buyer", v.HoldTTL, v.HoldCap, v.PerBuyerLimit)
+	if v.OpensAt != "" {
+		fmt.Fprintf(out, ", opens %s", v.OpensAt)
+	}
+	if v.ClosesAt != "" {
+		fmt.Fprintf(out, ", closes %s", v.ClosesAt)
+	}
+	if v.Breaker != "" {
+		fmt.Fprintf(out, ", payment breaker %s", v.Breaker)
+	}
+	fmt.Fprintln(out)
+	t := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	fmt.Fprintln(t, "SKU\tPRICE\tSTOCK\tAVAILABLE\tHELD\tPAYING\tSOLD\t")
+	for _, it := range v.Items {
+		fmt.Fprintf(t, "%s\t%d\t%d\t%d\t%d\t%d\t%d\t\n", it.SKU, it.UnitPrice, it.Stock, it.Available, it.Held, it.Paying, it.Sold)
+	}
+	return t.Flush()
+}
+
+type stockCmd struct {
+	Add stockAddCmd `cmd:"" help:"Add units to a SKU, or take unsold ones away with a negative delta."`
+}
+
+type stockAddCmd struct {
+	Admin
+	Sale   string `arg:"" help:"The sale's id."`
+	SKU    string `arg:"" help:"The SKU."`
+	Delta  int64  `arg:"" help:"Units; negative takes away (write -- before it)."`
+	Reason string `help:"Why; it goes into the ledger." required:""`
+	DryRun bool   `help:"Print what would be sent, and send nothing."`
+}
+
+func (c *stockAddCmd) Run(w *world) error {
+	body := map[string]any{"sku": c.SKU, "delta": c.Delta, "reason": c.Reason}
+	if c.DryRun {
+		return printJSON(w.stdout, body)
+	}
+	var v saleStatus
+	if err := c.call(w, "POST", "/admin/v1/sales/"+url.PathEscape(c.Sale)+"/stock", body, &v); err != nil {
+		return err
+	}
+	return v.print(w.stdout, c.JSON)
+}
+
+type holdCmd struct {
+	Ls      holdLsCmd      `cmd:"" help:"List a sale's holds."`
+	Release holdReleaseCmd `cmd:"" help:"Give a held reservation back to stock."`
+}
+
+type holdLsCmd struct {
+	Admin
+	Sale  string   `arg:"" optional:"" help:"The sale's id; default: the demo's."`
+	State []string `help:"Only holds in these states."`
+}
+
+func (c *holdLsCmd) Run(w *world) error {
+	if c.Sale == "" {
+		c.Sale = "demo"
+	}
+	q := url.Values{"state": c.State}
+	body, err := c.open(w, "GET", "/admin/v1/sales/"+url.PathEscape(c.Sale)+"/holds?"+q.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = body.Close() }()
+	if c.JSON {
+		_, err := io.Copy(w.stdout, body)
+		return err
+	}
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "RESERVATION\tSTATE\tBUYER KEY\tLINES\tEXPIRES\tATTEMPTS\tSEQ")
+	for d := json.NewDecoder(body); ; {
+		var h struct {
+			ID        string    `json:"id"`
+			State     string    `json:"state"`
+			BuyerKey  string    `json:"buyer_key"`
+			ExpiresAt time.Time `json:"expires_at"`
+			Seq       uint64    `json:"seq"`
+			Attempts  int       `json:"attempts"`
+			Lines     []struct {
+				SKU      string `json:"sku"`
+				Quantity int    `json:"quantity"`
+			} `json:"lines"`
+		}
+		if err := d.Decode(&h); errors.Is(err, io.EOF) {
+			return t.Flush()
+		} else if err != nil {
+			return err
+		}
+		lines := make([]string, len(h.Lines))
+		for i, l := range h.Lines {
+			lines[i] = fmt.Sprintf("%d×%s", l.Quantity, l.SKU)
+		}
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\n", h.ID, h.State, h.BuyerKey, strings.Join(lines, " "), h.ExpiresAt.Format(time.RFC3339), h.Attempts, h.Seq)
+	}
+}
+
+type holdReleaseCmd struct {
+	Admin
+	ID string `arg:"" help:"The reservation's id."`
+}
+
+func (c *holdReleaseCmd) Run(w *world) error {
+	var out map[string]any
+	if err := c.call(w, "DELETE", "/admin/v1/reservations/"+url.PathEscape(c.ID), nil, &out); err != nil {
+		return err
+	}
+	if c.JSON {
+		return printJSON(w.stdout, out)
+	}
+	fmt.Fprintf(w.stdout, "%s is %v\n", c.ID, out["state"])
+	return nil
+}
+
+type orderCmd struct {
+	Show orderShowCmd `cmd:"" help:"Show one order from the record, by order or reservation id."`
+	Ls   orderLsCmd   `cmd:"" help:"List a sale's newest orders."`
+}
+
+type orderShowCmd struct {
+	Admin
+	ID string `arg:"" help:"ord_… or rsv_…"`
+}
+
+func (c *orderShowCmd) Run(w *world) error {
+	var out json.RawMessage
+	if err := c.call(w, "GET", "/admin/v1/orders/"+url.PathEscape(c.ID), nil, &out); err != nil {
+		return err
+	}
+	return indented(w.stdout, out, c.JSON)
+}
+
+type orderLsCmd struct {
+	Admin
+	Sale  string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
+	Limit int    `help:"How many at most." default:"20"`
+}
+
+func (c *orderLsCmd) Run(w *world) error {
+	if c.Sale == "" {
+		c.Sale = "demo"
+	}
+	var out struct {
+		Orders []struct {
+			ID       string    `json:"id"`
+			Buyer    string    `json:"buyer"`
+			State    string    `json:"state"`
+			PlacedAt time.Time `json:"placed_at"`
+			Total    struct {
+				Amount   int64  `json:"amount"`
+				Currency string `json:"currency"`
+			} `json:"total"`
+			Payment struct {
+				State string `json:"state"`
+			} `json:"payment"`
+		} `json:"orders"`
+	}
+	var raw json.RawMessage
+	if err := c.call(w, "GET", fmt.Sprintf("/admin/v1/sales/%s/orders?limit=%d", url.PathEscape(c.Sale), c.Limit), nil, &raw); err != nil {
+		return err
+	}
+	if c.JSON {
+		return indented(w.stdout, raw, true)
+	}
+	if err := json.Unmarshal(raw, &out); err != nil {
+		return err
+	}
+	t := tabwriter.NewWriter(w.stdout, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "ORDER\tSTATE\tPAYMENT\tTOTAL\tBUYER\tPLACED")
+	for _, o := range out.Orders {
+		fmt.Fprintf(t, "%s\t%s\t%s\t%d %s\t%s\t%s\n", o.ID, o.State, o.Payment.State, o.Total.Amount, o.Total.Currency, o.Buyer, o.PlacedAt.Format(time.RFC3339))
+	}
+	return t.Flush()
+}
+
+func indented(out io.Writer, raw json.RawMessage, compact bool) error {
+	if compact {
+		_, err := fmt.Fprintln(out, string(raw))
+		return err
+	}
+	b, err := json.MarshalIndent(raw, "", "  ")
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintln(out, string(b))
+	return err
+}

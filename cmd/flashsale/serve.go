@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"reflect"
+	"slices"
+	"sort"
+	"strings"
+	"time"
+
+	"github.com/alecthomas/kong"
+
+	"github.com/flashsale-engine/flashsale/orders/record"
+	"github.com/flashsale-engine/flashsale/payment/sandbox"
+)
+
+// Roles of a node. Any number of nodes may have each.
+const (
+	roleAPI      = "api"      // the public listener
+	roleRelay    = "relay"    // publishes what dead nodes left in the outbox
+	roleWriter   = "writer"   // turns events into orders
+	roleReaper   = "reaper"   // expires holds, opens and ends sales by the clock, resolves overdue payments
+	rolePayments = "payments" // captures and voids
+)
+
+var allRoles = []string{roleAPI, roleRelay, roleWriter, roleReaper, rolePayments}
+
+// serveCmd is production: the backends are somebody else's.
+type serveCmd struct {
+	Settings `embed:""`
+	Backends `embed:""`
+	Roles    []string `help:"What this node does." default:"api,relay,writer,reaper,payments"`
+	Migrate  bool     `help:"Bring the schema up to date first." default:"true" negatable:""`
+	JSON     bool     `help:"Print one JSON line on stdout when ready."`
+}
+
+func (c *serveCmd) Run(w *world) error {
+	if err := c.Validate(c.Roles, c.Backends); err != nil {
+		return err
+	}
+	n, err := newNode(w, c.Settings, c.Backends, c.Roles, w.log)
+	if err != nil {
+		return err
+	}
+	return n.run(w, func() error {
+		if c.JSON {
+			return printJSON(w.stdout, map[string]any{"api": n.publicURL(), "admin": n.adminURL(), "roles": c.Roles})
+		}
+		w.log.Info("serving", "api", n.publicURL(), "admin", n.adminURL(), "roles", c.Roles)
+		return nil
+	})
+}
+
+type migrateCmd struct {
+	PostgresURL string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL"`
+	DryRun      bool   `help:"Print what would be applied, and apply nothing."`
+}
+
+func (c *migrateCmd) Run(w *world) error {
+	ctx, cancel := context.WithTimeout(w, 2*time.Minute)
+	defer cancel()
+	if !c.DryRun {
+		if err := record.Migrate(ctx, c.PostgresURL); err != nil {
+			return &exit{exitUnavailable, err}
+		}
+	}
+	status, err := record.Status(ctx, c.PostgresURL)
+	if err != nil {
+		return &exit{exitUnavailable, err}
+	}
+	for _, m := range status {
+		word := "pending"
+		if m.Applied {
+			word = "applied " + m.AppliedAt.UTC().Format(time.RFC3339)
+		}
+		fmt.Fprintf(w.stdout, "%4d  %-28s  %s\n", m.Version, m.Name, word)
+	}
+	return nil
+}
+
+type configCmd struct {
+	Check configCheckCmd `cmd:"" help:"Check every setting and the relations between them; touches no dependency."`
+	Print configPrintCmd `cmd:"" help:"Print the settings in effect, secrets redacted."`
+}
+
+type configCheckCmd struct {
+	Settings `embed:""`
+	Backends `embed:""`
+	Roles    []string `help:"What the node does." default:"api,relay,writer,reaper,payments"`
+}
+
+func (c *configCheckCmd) Run(w *world) error {
+	if err := c.Validate(c.Roles, c.Backends); err != nil {
+		return err
+	}
+	fmt.Fprintln(w.stdout, "the configuration is usable")
+	return nil
+}
+
+type configPrintCmd struct {
+	Settings `embed:""`
+	Backends `embed:""`
+	JSON     bool `help:"Print JSON for machines."`
+}
+
+func (c *configPrintCmd) Run(w *world) error {
+	all := map[string]any{}
+	for _, part := range []any{c.Settings, c.Backends} {
+		v := reflect.ValueOf(part)
+		for i := range v.NumField() {
+			all[flagName(v.Type().Field(i).Name)] = shown(v.Type().Field(i).Name, v.Field(i).Interface())
+		}
+	}
+	if c.JSON {
+		return printJSON(w.stdout, all)
+	}
+	names := make([]string, 0, len(all))
+	for name := range all {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		fmt.Fprintf(w.stdout, "%s: %v\n", name, all[name])
+	}
+	return nil
+}
+
+// shown hides what must not be printed.
+func shown(name string, v any) any {
+	switch {
+	case slices.Contains([]string{"AdminToken", "BuyerKey"}, name) && !reflect.ValueOf(v).IsZero():
+		return "(set, not shown)"
+	case strings.HasSuffix(name, "URL"):
+		return redactURL(fmt.Sprint(v))
+	}
+	if d, ok := v.(time.Duration); ok {
+		return d.String()
+	}
+	return v
+}
+
+// flagName is how kong names the flag of a field.
+func flagName(field string) string {
+	var out []rune
+	rs := []rune(field)
+	for i, r := range rs {
+		upper := r >= 'A' && r <= 'Z'
+		if upper && i > 0 && (rs[i-1] < 'A' || rs[i-1] > 'Z' || i+1 < len(rs) && rs[i+1] >= 'a') {
+			out = append(out, '-')
+		}
+		out = append(out, []rune(strings.ToLower(string(r)))...)
+	}
+	return string(out)
+}
+
+// defaults gives the settings that no flag changes.
+func defaults() (Settings, error) {
+	var s struct {
+		Settings `embed:""`
+	}
+	parser, err := kong.New(&s)
+	if err != nil {
+		return Settings{}, err
+	}
+	_, err = parser.Parse(nil)
+	return s.Settings, err
+}
+
+type sandboxCmd struct {
+	Listen   string `help:"Listener; port 0 picks one." default:"127.0.0.1:8090"`
+	DataFile string `help:"Journal that survives a restart; default: memory only." placeholder:"FILE"`
+	JSON     bool   `help:"Print one JSON line on stdout when ready."`
+}
+
+func (c *sandboxCmd) Run(w *world) error {
+	host, _, err := net.SplitHostPort(c.Listen)
+	if err != nil || !loopback(host) {
+		return fail(exitUsage, "--listen %s: the sandbox has no authentication and listens on loopback only", c.Listen)
+	}
+	box, err := sandbox.New(sandbox.Config{DataFile: c.DataFile})
+	if err != nil {
+		return err
+	}
+	if err := box.Start(c.Listen); err != nil {
+		return &exit{exitUnavailable, err}
+	}
+	if c.JSON {
+		if err := printJSON(w.stdout, map[string]string{"sandbox": box.URL()}); err != nil {
+			return err
+		}
+	} else {
+		fmt.Fprintf(w.stdout, "sandbox payment provider at %s\n", box.URL())
+	}
+	<-w.Done()
+	return box.Close()
+}
+
+func loopback(host string) bool {
+	ip := net.ParseIP(host)
+	return host == "localhost" || ip != nil && ip.IsLoopback()
+}

@@ -1,0 +1,191 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"net/url"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/flashsale-engine/flashsale/api"
+	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/ops"
+)
+
+// Backends are where the real parts are.
+type Backends struct {
+	RedisURL     string `help:"Redis, the gate." default:"redis://127.0.0.1:6379/0" placeholder:"URL"`
+	PostgresURL  string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL"`
+	KafkaBrokers string `help:"Kafka brokers, host:port, comma-separated." default:"127.0.0.1:9092" placeholder:"LIST"`
+}
+
+// Settings configure a node.
+type Settings struct {
+	Listen      string   `help:"Public listener; port 0 picks one." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	AdminListen string   `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
+	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN"`
+
+	BuyerKey        string   `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
+	BuyerPublicKeys []string `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
+	Audience        string   `help:"The aud that buyer tokens must carry." default:"flashsale"`
+	MaxInFlight     int      `help:"Requests under way at most; more are told 503 overloaded." default:"4096"`
+
+	PaymentURL     string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
+	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
+	DefaultWait    time.Duration `help:"How long a checkout waits for the commit unless the client says Prefer: wait=N." default:"5s"`
+	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
+	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
+
+	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`
+	Partitions   int32         `help:"Partitions of the topic when it is made." default:"6"`
+	Replication  int16         `help:"Replicas of the topic when it is made; -1: the broker's default." default:"-1"`
+	Group        string        `help:"Consumer group of the order writers." default:"flashsale-order-writer"`
+	WriterBatch  int           `help:"Events per order writer transaction at most." default:"2000"`
+	RelayAge     time.Duration `help:"Age at which the relay takes an outbox entry over." default:"1s"`
+	DrainTimeout time.Duration `help:"How long a shutdown may take." default:"20s"`
+}
+
+// problems collects what is wrong, so that one run names everything.
+type problems []string
+
+func (p *problems) add(format string, args ...any) { *p = append(*p, fmt.Sprintf(format, args...)) }
+
+func (p problems) err() error {
+	if len(p) == 0 {
+		return nil
+	}
+	return &exit{exitUsage, errors.New("the configuration is not usable:\n  - " + strings.Join(p, "\n  - "))}
+}
+
+// Validate checks each setting and the relations between them.
+func (s *Settings) Validate(roles []string, b Backends) error {
+	var p problems
+	public := slices.Contains(roles, roleAPI)
+	for _, r := range roles {
+		if !slices.Contains(allRoles, r) {
+			p.add("roles: %q is not one of %s", r, strings.Join(allRoles, ", "))
+		}
+	}
+	if len(roles) == 0 {
+		p.add("roles: name at least one of %s", strings.Join(allRoles, ", "))
+	}
+	checkURL(&p, "redis-url", b.RedisURL, "redis", "rediss", "unix")
+	checkURL(&p, "postgres-url", b.PostgresURL, "postgres", "postgresql")
+	for _, a := range strings.Split(b.KafkaBrokers, ",") {
+		if _, _, err := net.SplitHostPort(strings.TrimSpace(a)); err != nil {
+			p.add("kafka-brokers: %q is not host:port", a)
+		}
+	}
+	for name, a := range map[string]string{"listen": s.Listen, "admin-listen": s.AdminListen} {
+		if _, _, err := net.SplitHostPort(a); err != nil {
+			p.add("%s: %q is not host:port", name, a)
+		}
+	}
+	if _, err := s.tokens(); err != nil {
+		p.add("admin-token: %v", err)
+	}
+	if public {
+		s.validateBuyers(&p)
+	}
+	if public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper) {
+		checkURL(&p, "payment-url", s.PaymentURL, "http", "https")
+	}
+	s.validateTimes(&p)
+	return p.err()
+}
+
+func (s *Settings) validateBuyers(p *problems) {
+	if s.BuyerKey == "" && len(s.BuyerPublicKeys) == 0 {
+		p.add("buyer-key or buyer-public-keys: set one, or nobody can prove who they are")
+	}
+	if s.BuyerKey != "" && len(s.BuyerKey) < 32 {
+		p.add("buyer-key: %d bytes; HS256 needs a secret of at least 32", len(s.BuyerKey))
+	}
+	for _, file := range s.BuyerPublicKeys {
+		text, err := os.ReadFile(file)
+		if err == nil {
+			_, err = api.PublicKey(keyID(file), text)
+		}
+		if err != nil {
+			p.add("buyer-public-keys: %s: %v", file, err)
+		}
+	}
+	if s.Audience == "" {
+		p.add("audience: must not be empty")
+	}
+	if s.MaxInFlight < 1 {
+		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)
+	}
+}
+
+func (s *Settings) validateTimes(p *problems) {
+	if s.PaymentTimeout < 100*time.Millisecond || s.PaymentTimeout > time.Minute {
+		p.add("payment-timeout: %s is not between 100ms and 1m", s.PaymentTimeout)
+	}
+	// A hold must be able to outlive a payment that begins in its last moment;
+	// each sale's hold_cap is checked against the same sum when it is created.
+	if need := engine.MinHoldTTL + s.paymentBudget() + engine.PaymentMargin; need >= engine.MaxHoldCap {
+		p.add("payment-timeout: %s leaves no hold_cap that could cover it", s.PaymentTimeout)
+	}
+	if s.DefaultWait <= 0 || s.MaxWait < s.DefaultWait {
+		p.add("max-wait: %s must be at least default-wait %s, and both above 0", s.MaxWait, s.DefaultWait)
+	}
+	if s.DrainTimeout <= s.paymentBudget() {
+		p.add("drain-timeout: %s must exceed payment-timeout + 2s = %s, or a shutdown cuts payments off", s.DrainTimeout, s.paymentBudget())
+	}
+	if s.MaxAttempts < 1 || s.MaxAttempts > 100 {
+		p.add("max-attempts: %d is not between 1 and 100", s.MaxAttempts)
+	}
+	if s.PaymentMax < 1 {
+		p.add("payment-max: %d; at least 1", s.PaymentMax)
+	}
+	if s.Partitions < 1 {
+		p.add("partitions: %d; at least 1", s.Partitions)
+	}
+	if s.WriterBatch < 1 || s.WriterBatch > 10_000 {
+		p.add("writer-batch: %d is not between 1 and 10000", s.WriterBatch)
+	}
+	if s.RelayAge < 100*time.Millisecond || s.RelayAge > time.Minute {
+		p.add("relay-age: %s is not between 100ms and 1m", s.RelayAge)
+	}
+}
+
+// paymentBudget is how long one payment may take, repeated tries included.
+func (s *Settings) paymentBudget() time.Duration { return s.PaymentTimeout + 2*time.Second }
+
+func checkURL(p *problems, name, value string, schemes ...string) {
+	u, err := url.Parse(value)
+	if value == "" || err != nil || !slices.Contains(schemes, u.Scheme) || u.Host == "" && u.Path == "" {
+		// The value may hold a password: it is not repeated.
+		p.add("%s: not a URL of the form %s://host:port/…", name, schemes[0])
+	}
+}
+
+// tokens reads the admin tokens: a bare secret is an owner's.
+func (s *Settings) tokens() ([]ops.Token, error) {
+	if len(s.AdminToken) == 0 {
+		return nil, errors.New("set at least one")
+	}
+	var out []ops.Token
+	for _, t := range s.AdminToken {
+		if !strings.Contains(t, ":") {
+			t = "owner:owner:" + t
+		}
+		token, err := ops.ParseToken(t)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, token)
+	}
+	return out, nil
+}
+
+// keyID is the kid that a key file's tokens carry.
+func keyID(file string) string {
+	base := file[strings.LastIndexByte(file, '/')+1:]
+	return strings.TrimSuffix(base, ".pem")
+}

@@ -1,0 +1,18 @@
+// What a sale is about, beside k6's own http metrics. A refusal such as "sold
+// out" is an answer, not a failure: only `unexpected` counts failures.
+
+import { Counter, Rate, Trend } from 'k6/metrics';
+
+export const holds = new Counter('holds'); // reservations made
+export const soldOuts = new Counter('sold_outs'); // 409 sold_out
+export const buyerLimits = new Counter('buyer_limits'); // 409 buyer_limit
+export const confirmed = new Counter('confirmed'); // orders
+export const declined = new Counter('declined'); // 402 payment_declined
+export const released = new Counter('released'); // holds given back
+export const retries = new Counter('retries'); // requests repeated after a transient answer, same Idempotency-Key
+
+export const conversion = new Rate('conversion'); // of the holds that went to pay, those that became orders
+export const unexpected = new Rate('unexpected'); // of all steps, those whose last answer the contract does not foresee
+
+export const timeToNo = new Trend('time_to_no', true); // ms, reserve to a refusal: the crowd must not wait for it
+export const journey = new Trend('journey', true); // ms, reserve to confirmed

@@ -1,0 +1,143 @@
+package loadtest
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"sync"
+	"time"
+)
+
+// run is a Run under way.
+type run struct {
+	cfg    Config
+	sender sender
+	tokens []string
+	tally  *tally
+	start  time.Time
+}
+
+// Run brings the crowd of c to its sale, waits until each visit has ended, and
+// judges. The error is about the run itself: a setting that makes no sense, or
+// a ctx that ended early, in which case the report covers what was done. A
+// sale that misbehaved is no error: it is in Report.Verdict.
+func Run(ctx context.Context, c Config) (Report, error) {
+	c = c.WithDefaults()
+	if err := c.validate(); err != nil {
+		return Report{}, err
+	}
+	s, err := newHTTPSender(c)
+	if err != nil {
+		return Report{}, fmt.Errorf("loadtest: %w", err)
+	}
+	defer s.close()
+	return drive(ctx, c, s)
+}
+
+// drive is Run over any sender.
+func drive(ctx context.Context, c Config, s sender) (Report, error) {
+	r := &run{cfg: c, sender: s, tally: newTally()}
+	var err error
+	if r.tokens, err = mint(ctx, c); err != nil {
+		return Report{}, err
+	}
+	times := schedule(c)
+
+	r.start = time.Now()
+	stop := r.progress()
+	var visits sync.WaitGroup
+	lastAt := r.dispatch(ctx, times, &visits)
+	visits.Wait()
+	elapsed := time.Since(r.start)
+	stop()
+
+	read := r.readBackAll(ctx)
+	var verify json.RawMessage
+	var verifyErr error
+	if c.Verify != nil && ctx.Err() == nil {
+		verify, verifyErr = c.Verify(ctx)
+	}
+	return r.report(elapsed, lastAt, read, verify, verifyErr, ctx.Err()), ctx.Err()
+}
+
+// dispatch starts each visit when it is due and never waits for one. A visit
+// that finds no room is dropped and counted: slowing down instead would hide
+// the very moments that matter. It gives the time that the arrivals took.
+func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.WaitGroup) time.Duration {
+	for n, at := range times {
+		due := r.start.Add(at)
+		if !sleepUntil(ctx, due) {
+			break
+		}
+		r.tally.arrivals.Add(1)
+		if r.tally.inFlight.Load() >= int64(r.cfg.MaxInFlight) {
+			r.tally.dropped.Add(1)
+			continue
+		}
+		r.tally.inFlight.Add(1)
+		visits.Add(1)
+		go func() {
+			defer visits.Done()
+			defer r.tally.inFlight.Add(-1)
+			r.tally.latency(StepDriver, time.Since(due))
+			r.tally.ended(r.visit(n, due).walk(ctx))
+		}()
+	}
+	return time.Since(r.start)
+}
+
+// visit draws the n-th arrival's buyer and wishes. They depend on the seed and
+// on n only, not on the order in which things happen.
+func (r *run) visit(n int, due time.Time) *visit {
+	rng := dice(r.cfg.Seed, uint64(n))
+	return &visit{
+		run: r, n: n, buyer: n % r.cfg.Buyers, due: due, arrival: due,
+		sku: r.cfg.SKUs[rng.IntN(len(r.cfg.SKUs))], rng: rng,
+	}
+}
+
+// Moment is where a run stood at one second of it.
+type Moment struct {
+	Second    int   `json:"second"`
+	Arrivals  int64 `json:"arrivals"`
+	InFlight  int64 `json:"in_flight"`
+	Holds     int64 `json:"holds"`
+	SoldOut   int64 `json:"sold_out"`
+	Confirmed int64 `json:"confirmed"`
+	Dropped   int64 `json:"dropped"`
+	Errors    int64 `json:"errors"`
+}
+
+// progress notes a Moment, and tells it, each second until stopped.
+func (r *run) progress() (stop func()) {
+	done, gone := make(chan struct{}), make(chan struct{})
+	tick := time.NewTicker(time.Second)
+	go func() {
+		defer close(gone)
+		defer tick.Stop()
+		for {
+			select {
+			case <-done:
+				return
+			case <-tick.C:
+				r.moment()
+			}
+		}
+	}()
+	return func() { close(done); <-gone }
+}
+
+func (r *run) moment() {
+	t := r.tally
+	m := Moment{
+		Second: int(time.Since(r.start).Round(time.Second) / time.Second), Arrivals: t.arrivals.Load(), InFlight: t.inFlight.Load(),
+		Holds: t.holds.Load(), SoldOut: t.soldOuts.Load(), Confirmed: t.confirmed.Load(), Dropped: t.dropped.Load(), Errors: t.unsuccessful.Load(),
+	}
+	t.mu.Lock()
+	t.timeline = append(t.timeline, m)
+	t.mu.Unlock()
+	if r.cfg.Progress != nil {
+		_, _ = fmt.Fprintf(r.cfg.Progress, "%4ds  arrivals %d  in flight %d  holds %d  sold out %d  confirmed %d  dropped %d  errors %d\n",
+			m.Second, m.Arrivals, m.InFlight, m.Holds, m.SoldOut, m.Confirmed, m.Dropped, m.Errors)
+	}
+}

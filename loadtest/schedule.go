@@ -1,0 +1,51 @@
+package loadtest
+
+import (
+	"context"
+	"math/rand/v2"
+	"slices"
+	"time"
+)
+
+// Streams of random numbers, apart from the arrivals' own (which are 0, 1, 2…).
+const (
+	streamSchedule = 1<<63 + iota
+	streamReadBack
+)
+
+// dice gives one stream of a seed's random numbers.
+func dice(seed, stream uint64) *rand.Rand {
+	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a run must be repeatable by its seed; nothing here is secret
+}
+
+// schedule gives the time of each arrival after T0, in order. At a rate they
+// are a Poisson process conditioned on its count: independent buyers, so bursts
+// and lulls as in life, and exactly rate × duration of them.
+func schedule(c Config) []time.Duration {
+	at := make([]time.Duration, c.arrivals())
+	if c.Rate == 0 {
+		return at
+	}
+	rng := dice(c.Seed, streamSchedule)
+	for i := range at {
+		at[i] = time.Duration(rng.Int64N(int64(c.Duration)))
+	}
+	slices.Sort(at)
+	return at
+}
+
+// sleepUntil waits for a moment and says whether it came before ctx ended.
+func sleepUntil(ctx context.Context, t time.Time) bool {
+	d := time.Until(t)
+	if d <= 0 {
+		return ctx.Err() == nil
+	}
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return true
+	case <-ctx.Done():
+		return false
+	}
+}

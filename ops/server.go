@@ -1,0 +1,237 @@
+// Package ops is the operators' side: the admin API and the metrics, on a
+// listener of their own that does not face the crowd.
+package ops
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/http/pprof"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/problem"
+)
+
+// Role is what an admin token permits. Each includes the ones before it.
+type Role int
+
+// The roles.
+const (
+	Viewer   Role = iota + 1 // reads
+	Operator                 // moves sales, changes stock, releases holds
+	Owner                    // creates sales
+)
+
+var roleNames = map[string]Role{"viewer": Viewer, "operator": Operator, "owner": Owner}
+
+func (r Role) String() string {
+	for name, role := range roleNames {
+		if role == r {
+			return name
+		}
+	}
+	return "none"
+}
+
+// Token is an admin bearer token. Name is what the audit log calls its bearer.
+type Token struct {
+	Name   string
+	Role   Role
+	Secret string
+}
+
+// MinTokenLength is the shortest admin token that is accepted, in bytes.
+const MinTokenLength = 16
+
+// ParseToken reads name:role:secret.
+func ParseToken(s string) (Token, error) {
+	part := strings.SplitN(s, ":", 3)
+	if len(part) != 3 || part[0] == "" || roleNames[part[1]] == 0 || len(part[2]) < MinTokenLength {
+		return Token{}, fmt.Errorf("an admin token is name:role:secret with role viewer, operator or owner and a secret of at least %d characters", MinTokenLength)
+	}
+	return Token{Name: part[0], Role: roleNames[part[1]], Secret: part[2]}, nil
+}
+
+// Options are what the admin listener serves.
+type Options struct {
+	Lifecycle *engine.Lifecycle
+	Gate      engine.Gate
+	Reader    engine.GateReader
+	Orders    Orders
+	Verify    func(ctx context.Context, settle time.Duration) (engine.Verdict, error)
+	Ready     func(ctx context.Context) error
+	Breaker   func() string // the payment breaker's state
+	Tokens    []Token
+	Gatherer  prometheus.Gatherer
+	Log       *slog.Logger
+}
+
+// Orders is the record as operators read it.
+type Orders interface {
+	// Order gives a committed order: CodeNotFound.
+	Order(ctx context.Context, id engine.ReservationID) (engine.Order, error)
+	// Recent lists a sale's newest orders, at most limit.
+	Recent(ctx context.Context, saleNo uint32, limit int) ([]engine.Order, error)
+}
+
+// Server is the admin listener.
+type Server struct {
+	Options
+	http   *http.Server
+	tokens []hashedToken
+}
+
+type hashedToken struct {
+	Token
+	sum [32]byte
+}
+
+// New checks the options and gives a server.
+func New(o Options) (*Server, error) {
+	if len(o.Tokens) == 0 {
+		return nil, errors.New("ops: at least one admin token must be set")
+	}
+	s := &Server{Options: o}
+	for _, t := range o.Tokens {
+		if len(t.Secret) < MinTokenLength {
+			return nil, fmt.Errorf("ops: the admin token %q has fewer than %d characters", t.Name, MinTokenLength)
+		}
+		s.tokens = append(s.tokens, hashedToken{t, sha256.Sum256([]byte(t.Secret))})
+	}
+	s.http = &http.Server{Handler: s.routes(), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 30 * time.Second, IdleTimeout: 2 * time.Minute,
+		ErrorLog: slog.NewLogLogger(o.Log.Handler(), slog.LevelWarn)}
+	return s, nil
+}
+
+// Serve answers until Shutdown.
+func (s *Server) Serve(l net.Listener) error {
+	if err := s.http.Serve(l); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+// Shutdown finishes what is in flight.
+func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+
+func (s *Server) routes() http.Handler {
+	m := http.NewServeMux()
+	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"status": "ok"}) })
+	m.HandleFunc("GET /readyz", s.readyz)
+	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{}))
+	m.HandleFunc("GET /debug/pprof/", s.allow(Viewer, plain(pprof.Index)))
+	m.HandleFunc("GET /debug/pprof/profile", s.allow(Viewer, plain(pprof.Profile)))
+	m.HandleFunc("GET /debug/pprof/symbol", s.allow(Viewer, plain(pprof.Symbol)))
+	m.HandleFunc("GET /debug/pprof/trace", s.allow(Viewer, plain(pprof.Trace)))
+
+	m.HandleFunc("GET /admin/v1/sales", s.allow(Viewer, s.listSales))
+	m.HandleFunc("GET /admin/v1/sales/{sale}", s.allow(Viewer, s.getSale))
+	m.HandleFunc("PUT /admin/v1/sales/{sale}", s.allow(Owner, s.putSale))
+	m.HandleFunc("POST /admin/v1/sales/{sale}/{move}", s.allow(Operator, s.moveSale))
+	m.HandleFunc("POST /admin/v1/sales/{sale}/stock", s.allow(Operator, s.addStock))
+	m.HandleFunc("GET /admin/v1/sales/{sale}/holds", s.allow(Viewer, s.listHolds))
+	m.HandleFunc("GET /admin/v1/sales/{sale}/orders", s.allow(Viewer, s.listOrders))
+	m.HandleFunc("GET /admin/v1/orders/{id}", s.allow(Viewer, s.getOrder))
+	m.HandleFunc("DELETE /admin/v1/reservations/{id}", s.allow(Operator, s.releaseHold))
+	m.HandleFunc("GET /admin/v1/verify", s.allow(Viewer, s.verify))
+	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
+	})
+	return s.recovered(m)
+}
+
+type actorKey struct{}
+
+// allow checks the bearer token's role and notes the actor.
+func (s *Server) allow(need Role, next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		who, ok := s.bearer(r)
+		if !ok {
+			w.Header().Set("WWW-Authenticate", `Bearer realm="flashsale admin"`)
+			s.fail(w, r, engine.E(engine.CodeUnauthenticated, "send an admin token: Authorization: Bearer <token>"))
+			return
+		}
+		if who.Role < need {
+			s.fail(w, r, engine.E(engine.CodeForbidden, "this needs the role %s; %s has %s", need, who.Name, who.Role))
+			return
+		}
+		if err := next(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, who.Name))); err != nil {
+			s.fail(w, r, err)
+		}
+	}
+}
+
+// bearer compares against every token in constant time.
+func (s *Server) bearer(r *http.Request) (Token, bool) {
+	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !ok {
+		return Token{}, false
+	}
+	sum := sha256.Sum256([]byte(secret))
+	var found Token
+	for _, t := range s.tokens {
+		if subtle.ConstantTimeCompare(sum[:], t.sum[:]) == 1 {
+			found = t.Token
+		}
+	}
+	return found, found.Role != 0
+}
+
+func actor(r *http.Request) string { a, _ := r.Context().Value(actorKey{}).(string); return a }
+
+func (s *Server) recovered(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		defer func() {
+			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
+				s.fail(w, r, fmt.Errorf("panic: %v", p))
+			}
+		}()
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
+	ctx, cancel := context.WithTimeout(r.Context(), 3*time.Second)
+	defer cancel()
+	if err := s.Ready(ctx); err != nil {
+		s.fail(w, r, engine.Wrap(err, engine.CodeUnavailable, "not ready: %v", err))
+		return
+	}
+	reply(w, 200, map[string]string{"status": "ready"})
+}
+
+func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
+	p := problem.Of(err)
+	if p.Status >= 500 {
+		s.Log.ErrorContext(r.Context(), "admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
+	}
+	w.Header().Set("Content-Type", problem.ContentType)
+	w.Header().Set("X-Content-Type-Options", "nosniff")
+	if after := p.RetryAfter(); after > 0 {
+		w.Header().Set("Retry-After", strconv.Itoa(after))
+	}
+	w.WriteHeader(p.Status)
+	_, _ = w.Write(append(p.Document(""), '\n')) //nolint:gosec // JSON under its own content type, with nosniff
+}
+
+func reply(w http.ResponseWriter, status int, v any) {
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	_ = json.NewEncoder(w).Encode(v)
+}
+
+func plain(h http.HandlerFunc) func(http.ResponseWriter, *http.Request) error {
+	return func(w http.ResponseWriter, r *http.Request) error { h(w, r); return nil }
+}
