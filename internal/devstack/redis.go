@@ -54,13 +54,18 @@ func newRedisServer(opt Options, path string) (*Backend, error) {
 	}
 	b := &Backend{
 		Kind: "child redis-server", Mode: Child, Durable: true, Dir: s.dir, driver: s,
-		Note: "up to one second of writes is lost if the machine (not just the process) dies: appendfsync everysec",
+	}
+	// Not everysec: while a background fsync runs it holds writes back and answers
+	// all the same, so that even a kill of the process loses what was acknowledged.
+	fsync := "always"
+	if opt.Redis.Fast {
+		fsync, b.Note = "no", "the last writes are lost if the machine (not just the process) dies: appendfsync no"
 	}
 	s.nports, s.stopSig, s.ready = 1, stopSignal(opt, syscall.SIGTERM), 30*time.Second
 	s.command = func(ports []int) command {
 		return command{path: path, args: []string{
 			"--port", strconv.Itoa(ports[0]), "--bind", "127.0.0.1", "--dir", s.data, "--daemonize", "no",
-			"--appendonly", "yes", "--appendfsync", "everysec", "--save", "",
+			"--appendonly", "yes", "--appendfsync", fsync, "--save", "",
 		}}
 	}
 	s.check = func(ctx context.Context, pid int, ports []int) error {
@@ -80,8 +85,7 @@ func newRedisServer(opt Options, path string) (*Backend, error) {
 	return b, nil
 }
 
-// redisInfo asks for INFO server. While Redis still loads its data it answers
-// with an error, so an answer means it is ready.
+// redisInfo asks for INFO server, and that the data is loaded.
 func redisInfo(ctx context.Context, opt *redis.Options) (map[string]string, error) {
 	// go-redis logs every failed dial, and a server that is starting has many.
 	probe, err := (&net.Dialer{}).DialContext(ctx, cmp.Or(opt.Network, "tcp"), opt.Addr)
@@ -109,6 +113,9 @@ func redisInfo(ctx context.Context, opt *redis.Options) (map[string]string, erro
 	}
 	if info["redis_version"] == "" {
 		return nil, errors.New("redis: INFO names no version")
+	}
+	if err := c.Ping(ctx).Err(); err != nil { // INFO answers while data is loading
+		return nil, fmt.Errorf("redis at %s: %w", o.Addr, err)
 	}
 	return info, nil
 }

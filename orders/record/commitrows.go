@@ -118,9 +118,21 @@ func (d *decision) queuePayments(q *pgx.Batch, b Batch) {
 			provider = coalesce(nullif(w.provider, ''), p.provider), provider_ref = coalesce(nullif(w.ref, ''), p.provider_ref),
 			lease_until = least(p.lease_until, clock_timestamp()), updated_at = clock_timestamp()
 		FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (id, provider, ref)
-		WHERE p.id = w.id AND (p.state = ANY ($4) OR p.state = 'authorised')`,
-		ids, providers, refs, movesTo(engine.PaymentAuthorised))
+		WHERE p.id = w.id AND p.state <> ALL ($4)`,
+		ids, providers, refs, beyond)
 }
+
+// beyond lists the payment states that an authorisation no longer changes. The
+// update asks for the others by what they are not: asked for by name, they would
+// match payments_unfinished, and the planner would search all of that per row.
+var beyond = func() (out []string) {
+	for _, s := range engine.States(engine.PaymentMoves) {
+		if s != engine.PaymentAuthorised && !engine.CanMove(engine.PaymentMoves, s, engine.PaymentAuthorised) {
+			out = append(out, string(s))
+		}
+	}
+	return out
+}()
 
 func (d *decision) queueDead(q *pgx.Batch, topic string) error {
 	for _, x := range d.dead {

@@ -156,3 +156,18 @@ func wantCode(t testing.TB, err error, code engine.Code) {
 		t.Fatalf("error %v, want code %q", err, code)
 	}
 }
+
+// until polls a condition until it holds.
+func until(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	deadline := time.After(30 * time.Second)
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for !ok() {
+		select {
+		case <-deadline:
+			t.Fatalf("not in time: %s", what)
+		case <-tick.C:
+		}
+	}
+}

@@ -29,7 +29,7 @@ func (a *Attempts) take(ctx context.Context, lease time.Duration, limit int, whi
 		WITH due AS (
 			SELECT p.id FROM payments p JOIN orders o ON o.id = p.reservation
 			WHERE p.state = 'authorised' AND p.lease_until <= clock_timestamp() AND `+which+`
-			ORDER BY p.lease_until LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
+			LIMIT $1 FOR UPDATE OF p SKIP LOCKED) -- in no order: a backlog is not sorted for each piece
 		UPDATE payments p SET lease_until = clock_timestamp() + $2::interval, updated_at = clock_timestamp()
 		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, lease)
 }
