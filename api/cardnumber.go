@@ -90,10 +90,10 @@ func cardAt(b []byte) bool {
 
 // luhn is the check of ISO/IEC 7812-1. A run of zeros passes it and is no card.
 func luhn(d []byte) bool {
-	sum, any := 0, false
+	sum, nonzero := 0, false
 	for i, v := range d {
 		x := int(v)
-		any = any || x != 0
+		nonzero = nonzero || x != 0
 		if (len(d)-i)%2 == 0 {
 			if x *= 2; x > 9 {
 				x -= 9
@@ -101,7 +101,7 @@ func luhn(d []byte) bool {
 		}
 		sum += x
 	}
-	return any && sum%10 == 0
+	return nonzero && sum%10 == 0
 }
 
 // barcode tells whether the next value is a string of 13 or 14 digits with a

@@ -130,10 +130,10 @@ func unescape(s string) (string, bool) {
 	}
 	out := make([]byte, 0, len(s))
 	for i := 0; i < len(s); i++ {
-		switch {
-		case s[i] == '"':
+		switch s[i] {
+		case '"':
 			return "", false
-		case s[i] == '\\':
+		case '\\':
 			if i++; i == len(s) || s[i] != '"' && s[i] != '\\' {
 				return "", false
 			}

@@ -100,7 +100,7 @@ func badToken(detail string) error { return engine.E(engine.CodeUnauthenticated,
 // challenge gives the WWW-Authenticate header of a 401 (RFC 6750, section 3).
 func challenge(err error) string {
 	const scheme = `Bearer realm="flashsale"`
-	if err == error(errNoToken) {
+	if err == error(errNoToken) { //nolint:errorlint // this very value, not its code
 		return scheme
 	}
 	return scheme + `, error="invalid_token"`

@@ -71,7 +71,7 @@ func newRig(t *testing.T, brokers []string, url string, partitions int, stock ..
 	t.Cleanup(db.Close)
 	s := &engine.Sale{ID: "drop", Name: "Drop", Currency: "USD", HoldTTL: time.Minute, HoldCap: 5 * time.Minute, PerBuyerLimit: 4, Shards: 1}
 	for i, n := range stock {
-		s.Items = append(s.Items, engine.Item{No: uint16(i), SKU: "SKU-" + strconv.Itoa(i), UnitPrice: 1000, Stock: n}) //nolint:gosec // small
+		s.Items = append(s.Items, engine.Item{No: uint16(i), SKU: "SKU-" + strconv.Itoa(i), UnitPrice: 1000, Stock: n})
 	}
 	s, _, err = record.NewSaleStore(db).Create(t.Context(), s, "test")
 	if err != nil {
@@ -198,7 +198,7 @@ func (r *rig) count(sql string) int64 {
 	if err != nil {
 		return -1
 	}
-	defer c.Close(ctx) //nolint:errcheck // read only
+	defer c.Close(ctx)
 	n := int64(-1)
 	_ = c.QueryRow(ctx, sql).Scan(&n)
 	return n

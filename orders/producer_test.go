@@ -151,7 +151,9 @@ func TestTheFlyingEventsAreBounded(t *testing.T) {
 	}
 	close(hold)
 	for range 2 {
-		<-done
+		if err := <-done; err != nil {
+			t.Errorf("one that was taken: %v", err)
+		}
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
 	defer cancel()

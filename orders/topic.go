@@ -27,7 +27,7 @@ func EnsureTopic(ctx context.Context, brokers []string, topic string, partitions
 		two := "2"
 		settings["min.insync.replicas"] = &two
 	}
-	_, err = kadm.NewClient(client).CreateTopic(ctx, int32(partitions), int16(replication), settings, topic) //nolint:gosec // an operator's small numbers
+	_, err = kadm.NewClient(client).CreateTopic(ctx, int32(partitions), int16(replication), settings, topic)
 	if err != nil && !errors.Is(err, kerr.TopicAlreadyExists) {
 		return fmt.Errorf("orders: create topic %s: %w", topic, err)
 	}

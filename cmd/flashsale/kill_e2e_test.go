@@ -171,6 +171,7 @@ func TestAPoliteStopFinishesWhatIsUnderWay(t *testing.T) {
 }
 
 func TestABackendThatGoesAwayIsA503AndNothingIsLost(t *testing.T) {
+	t.Parallel()
 	redis, postgres, kafka := testenv.OwnRedis(t), testenv.OwnPostgres(t), testenv.OwnKafka(t)
 	r := rigOn(t, redis.URL, testenv.NewDatabase(t, postgres.URL), kafka.URL)
 	p := r.serve("--default-wait", "2s")

@@ -3,7 +3,6 @@ package main
 import (
 	"bufio"
 	"bytes"
-	"database/sql"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -146,11 +145,12 @@ type rig struct {
 	redis, postgres, kafka string
 	topic                  string
 	box                    *sandbox.Server
-	db                     *sql.DB
+	db                     *testenv.DB
 }
 
 func newRig(t *testing.T) *rig {
 	t.Helper()
+	t.Parallel()
 	return rigOn(t, testenv.OwnRedis(t).URL, testenv.Postgres(t), strings.Join(testenv.Kafka(t), ","))
 }
 
@@ -196,7 +196,7 @@ func (r *rig) exec(sql string, args ...any) {
 	}
 }
 
-func (r *rig) sql() *sql.DB {
+func (r *rig) sql() *testenv.DB {
 	if r.db == nil {
 		r.db = testenv.SQL(r.t, r.postgres)
 	}

@@ -13,7 +13,7 @@ import (
 
 // numbered makes the event of reservation number n: one unit of SKU 0.
 func numbered(s *engine.Sale, n uint64) record.Event {
-	id := engine.ReservationID{Sale: s.No, Created: engine.TimeZero + int64(n)} //nolint:gosec // a benchmark's count
+	id := engine.ReservationID{Sale: s.No, Created: engine.TimeZero + int64(n)}
 	binary.BigEndian.PutUint64(id.Nonce[:], n)
 	lines, total := s.Price([]engine.Line{{No: 0, Quantity: 1}})
 	return record.Event{Epoch: 1, Seq: n, AcceptedAt: time.Now(), AcceptedEvent: engine.AcceptedEvent{
@@ -31,9 +31,9 @@ func BenchmarkCommit(b *testing.B) {
 			n := uint64(0)
 			for b.Loop() {
 				b.StopTimer()
-				batch := record.Batch{Topic: topic, From: map[int32]int64{0: int64(n)}} //nolint:gosec // a count
+				batch := record.Batch{Topic: topic, From: map[int32]int64{0: int64(n)}}
 				for range size {
-					batch.Entries = append(batch.Entries, record.Entry{Offset: int64(n), Event: numbered(s, n)}) //nolint:gosec // a count
+					batch.Entries = append(batch.Entries, record.Entry{Offset: int64(n), Event: numbered(s, n)})
 					n++
 				}
 				if err := psql(b, url, `INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)

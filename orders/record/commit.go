@@ -116,7 +116,7 @@ func (b Batch) skus() (sales []int64, nos []int16) {
 		return cmp.Or(cmp.Compare(a.sale, b.sale), cmp.Compare(a.no, b.no))
 	})
 	for _, k := range keys {
-		sales, nos = append(sales, int64(k.sale)), append(nos, int16(k.no)) //nolint:gosec // below MaxItems
+		sales, nos = append(sales, int64(k.sale)), append(nos, int16(k.no))
 	}
 	return sales, nos
 }

@@ -48,7 +48,7 @@ func (d *decision) orderRow(i int) ([]any, error) {
 	lines, err := json.Marshal(o.Lines)
 	return []any{
 		o.ID.Bytes(), o.ID.Order(), int64(o.ID.Sale), o.SaleID, o.Buyer, string(o.state), lines, o.Total.Amount, o.Total.Currency, o.Email,
-		o.Attempt[:], o.Provider, o.Epoch, int64(o.Seq), o.reason, o.ID.CreatedAt(), o.AcceptedAt, d.now, //nolint:gosec // a count of decisions
+		o.Attempt[:], o.Provider, o.Epoch, int64(o.Seq), o.reason, o.ID.CreatedAt(), o.AcceptedAt, d.now,
 	}, err
 }
 
@@ -78,7 +78,7 @@ func (d *decision) queueStock(q *pgx.Batch) {
 	var nos []int16
 	for k, row := range d.skus {
 		if row.added != 0 {
-			sales, nos, units = append(sales, int64(k.sale)), append(nos, int16(k.no)), append(units, row.added) //nolint:gosec // below MaxItems
+			sales, nos, units = append(sales, int64(k.sale)), append(nos, int16(k.no)), append(units, row.added)
 		}
 	}
 	if len(units) > 0 {

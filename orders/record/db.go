@@ -59,7 +59,7 @@ func Open(ctx context.Context, url string, opt Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record: Postgres URL: %w", err)
 	}
-	cfg.MaxConns = int32(min(opt.MaxConns, 10_000)) //nolint:gosec // bounded
+	cfg.MaxConns = int32(min(opt.MaxConns, 10_000))
 	cfg.ConnConfig.ConnectTimeout = opt.ConnectTimeout
 	if cfg.ConnConfig.RuntimeParams["application_name"] == "" {
 		cfg.ConnConfig.RuntimeParams["application_name"] = "flashsale"

@@ -47,7 +47,7 @@ func psql(t testing.TB, url, sql string, args ...any) error {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background()) //nolint:errcheck // the statement is what counts
+	defer c.Close(context.Background())
 	_, err = c.Exec(context.Background(), sql, args...)
 	return err
 }
@@ -59,7 +59,7 @@ func ask(t testing.TB, url, sql string, args ...any) (n int64) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background()) //nolint:errcheck // as above
+	defer c.Close(context.Background())
 	if err := c.QueryRow(context.Background(), sql, args...).Scan(&n); err != nil {
 		t.Fatal(err)
 	}

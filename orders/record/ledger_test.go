@@ -201,13 +201,13 @@ func TestManySKUsInOppositeOrdersDoNotDeadlock(t *testing.T) {
 	l := ledger(t, db)
 	var all [8]record.Batch
 	for i := range all {
-		p := int32(i) //nolint:gosec // small
+		p := int32(i)
 		if _, err := l.Positions(t.Context(), topic, "", []int32{p}); err != nil {
 			t.Fatal(err)
 		}
 		all[i] = record.Batch{Topic: topic, From: map[int32]int64{p: 0}}
 		for j := range 20 {
-			no := uint16((i*3 + j) % 4) //nolint:gosec // small
+			no := uint16((i*3 + j) % 4)
 			all[i].Entries = append(all[i].Entries, record.Entry{Partition: p, Offset: int64(j), Event: event(s, 1, no)})
 		}
 	}

@@ -66,7 +66,7 @@ func withMigrations(ctx context.Context, url string, do func(*goose.Provider) er
 		return fmt.Errorf("record: Postgres URL: %w", err)
 	}
 	db := stdlib.OpenDB(*cfg)
-	defer db.Close() //nolint:errcheck // nothing is written on close
+	defer db.Close()
 	if err := reachable(ctx, db); err != nil {
 		return err
 	}

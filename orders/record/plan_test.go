@@ -17,9 +17,9 @@ func TestTheWritersWorkPerOrderDoesNotGrowWithTheTable(t *testing.T) {
 	const batches, size = 30, 100
 	n := uint64(0)
 	for range batches {
-		b := record.Batch{Topic: topic, From: map[int32]int64{0: int64(n)}} //nolint:gosec // small
+		b := record.Batch{Topic: topic, From: map[int32]int64{0: int64(n)}}
 		for range size {
-			b.Entries = append(b.Entries, record.Entry{Offset: int64(n), Event: numbered(s, n)}) //nolint:gosec // small
+			b.Entries = append(b.Entries, record.Entry{Offset: int64(n), Event: numbered(s, n)})
 			n++
 		}
 		if err := psql(t, url, `INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)

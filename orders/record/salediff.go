@@ -86,14 +86,14 @@ func diffItems(was, now *engine.Sale) *itemDiff {
 		if known && old == it {
 			continue
 		}
-		no := int16(it.No) //nolint:gosec // at most engine.MaxItems
+		no := int16(it.No)
 		d.no, d.sku, d.title = append(d.no, no), append(d.sku, it.SKU), append(d.title, it.Title)
 		d.price, d.stock = append(d.price, it.UnitPrice), append(d.stock, it.Stock)
 		d.move(no, it.Stock-old.Stock)
 	}
 	for _, it := range was.Items { // in order, so that the ledger reads well
 		if _, gone := before[it.No]; gone {
-			no := int16(it.No) //nolint:gosec // as above
+			no := int16(it.No)
 			d.gone = append(d.gone, no)
 			d.move(no, -it.Stock)
 		}

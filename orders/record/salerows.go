@@ -34,7 +34,7 @@ func readSale(ctx context.Context, q querier, id, suffix string) (*engine.Sale, 
 
 // readSales reads the sales that a condition names, with their SKUs.
 func readSales(ctx context.Context, q querier, where string, args ...any) ([]*engine.Sale, error) {
-	rows, err := q.Query(ctx, "SELECT "+saleColumns+" FROM sales s WHERE "+where, args...) //nolint:gosec // where is a constant of this package
+	rows, err := q.Query(ctx, "SELECT "+saleColumns+" FROM sales s WHERE "+where, args...)
 	if err != nil {
 		return nil, err
 	}

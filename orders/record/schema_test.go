@@ -18,7 +18,7 @@ func checked(t *testing.T, url, name string) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background()) //nolint:errcheck // read only
+	defer c.Close(context.Background())
 	var def string
 	if err := c.QueryRow(t.Context(), `SELECT pg_get_constraintdef(oid) FROM pg_catalog.pg_constraint WHERE conname = $1`, name).Scan(&def); err != nil {
 		t.Fatalf("constraint %s: %v", name, err)

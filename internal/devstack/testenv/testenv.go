@@ -87,8 +87,11 @@ func NewDatabase(t testing.TB, server string) string {
 	return u.String()
 }
 
+// DB is what SQL gives: tests outside the rooms that own the driver name it so.
+type DB = sql.DB
+
 // SQL opens a database for a test that wants to look, or to meddle, by hand.
-func SQL(t testing.TB, url string) *sql.DB {
+func SQL(t testing.TB, url string) *DB {
 	t.Helper()
 	cfg, err := pgx.ParseConfig(url)
 	if err != nil {
