@@ -27,7 +27,7 @@ test: ## vet, then all tests with the race detector on real Redis, Postgres and 
 	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -race -count=1 -timeout 15m $(PKG)
 
 .PHONY: test-quick
-test-quick: ## tests that need nothing installed, without the race detector: seconds
+test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)
 
 .PHONY: cover
@@ -49,9 +49,9 @@ build: ## bin/flashsale, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flashsale ./cmd/flashsale
 
 .PHONY: bench
-bench: build ## the hot path beside its limits, as ratios
+bench: ## benchmarks of the gate and the order writer on real Redis and Postgres
 	@scripts/deps.sh
-	bin/flashsale bench $(ARGS)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -run xxx -bench . $(ARGS) ./reservation ./orders/record
 
 .PHONY: k6
 k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
