@@ -15,6 +15,7 @@ import (
 type Attempts struct {
 	db    *DB
 	begin coalescer[beginning, engine.Attempt]
+	note  coalescer[noting, bool]
 }
 
 var _ engine.Attempts = (*Attempts)(nil)
@@ -23,6 +24,7 @@ var _ engine.Attempts = (*Attempts)(nil)
 func NewAttempts(db *DB) *Attempts {
 	a := &Attempts{db: db}
 	a.begin = coalescer[beginning, engine.Attempt]{max: 256, timeout: 5 * time.Second, do: a.beginAll}
+	a.note = coalescer[noting, bool]{max: 256, timeout: 5 * time.Second, do: a.noteAll}
 	return a
 }
 
@@ -80,27 +82,6 @@ func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.D
 func (a *Attempts) ByFence(ctx context.Context, id engine.ReservationID, f engine.Fence) (engine.Attempt, error) {
 	return a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p
 		WHERE p.reservation = $1 AND substring(p.id FROM 1 FOR 8) = $2`, id.Bytes(), f[:])
-}
-
-// Note records what became of an attempt and ends its lease. CodeNotFound.
-func (a *Attempts) Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error {
-	// Every right-hand side sees the row as it was: the state decides.
-	return a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
-		tag, err := c.Exec(ctx, `
-			UPDATE payments SET
-				state        = CASE WHEN state = ANY ($3) THEN $2 ELSE state END,
-				provider     = CASE WHEN state = ANY ($3) OR state = $2 AND provider = '' THEN coalesce(nullif($4, ''), provider) ELSE provider END,
-				provider_ref = CASE WHEN state = ANY ($3) OR state = $2 AND provider_ref = '' THEN coalesce(nullif($5, ''), provider_ref) ELSE provider_ref END,
-				reason       = CASE WHEN state = ANY ($3) THEN $6 ELSE reason END,
-				lease_until  = least(lease_until, clock_timestamp()),
-				updated_at   = clock_timestamp()
-			WHERE id = $1`,
-			id[:], string(p.State), movesTo(p.State), p.Provider, p.Ref, orElse(reason, p.DeclineCode))
-		if err == nil && tag.RowsAffected() == 0 {
-			return engine.E(engine.CodeNotFound, "no payment attempt %s", id)
-		}
-		return err
-	})
 }
 
 // movesTo lists the payment states from which one may be reached in one step.

@@ -1,11 +1,14 @@
 package record_test
 
 import (
+	"fmt"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/sync/errgroup"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -202,5 +205,40 @@ func TestThePaymentsRoleIsGivenEachPieceOfWorkOnce(t *testing.T) {
 			}
 		}
 		confirmed, refused, unclaimed = record.Event{}, record.Event{}, record.Event{}
+	}
+}
+
+func TestNotesThatShareAStatementAreEachWritten(t *testing.T) {
+	db, _ := openRecord(t)
+	attempts := record.NewAttempts(db)
+	var ids []engine.AttemptID
+	for i := range 40 {
+		id := engine.ReservationID{Sale: 1, Created: engine.TimeZero + int64(i)}
+		at, err := attempts.Begin(t.Context(), engine.Attempt{ID: engine.NewAttemptID(id, "k"), Reservation: id, Buyer: "b", Amount: engine.Money{Amount: 1, Currency: "USD"}, Method: "pm", State: engine.PaymentAuthorising}, time.Minute)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, at.ID)
+	}
+	var g errgroup.Group
+	for _, id := range ids { // unknown and declined race; declined is final from either
+		g.Go(func() error { return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentUnknown}, "silent") })
+		g.Go(func() error { return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentDeclined}, "no") })
+	}
+	g.Go(func() error {
+		err := attempts.Note(t.Context(), engine.AttemptID{1}, engine.Payment{State: engine.PaymentDeclined}, "")
+		if engine.CodeOf(err) != engine.CodeNotFound {
+			return fmt.Errorf("an attempt that is not there: %w", err)
+		}
+		return nil
+	})
+	if err := g.Wait(); err != nil {
+		t.Fatal(err)
+	}
+	for i, id := range ids {
+		at, err := attempts.ByFence(t.Context(), engine.ReservationID{Sale: 1, Created: engine.TimeZero + int64(i)}, id.Fence())
+		if err != nil || at.State != engine.PaymentDeclined || at.Reason != "no" {
+			t.Errorf("attempt %d: %+v, %v", i, at, err)
+		}
 	}
 }

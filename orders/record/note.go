@@ -1,0 +1,106 @@
+package record
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"strings"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgxpool"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// noting is one caller of Note.
+type noting struct {
+	id     engine.AttemptID
+	p      engine.Payment
+	reason string
+}
+
+// Note records what became of an attempt and ends its lease. CodeNotFound.
+// Concurrent calls share one statement, and so one commit: after a sale there is
+// a capture to note for every order.
+func (a *Attempts) Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error {
+	found, err := a.note.call(ctx, noting{id, p, orElse(reason, p.DeclineCode)})
+	if err == nil && !found {
+		return engine.E(engine.CodeNotFound, "no payment attempt %s", id)
+	}
+	return err
+}
+
+// noteAll writes a batch, and says of each whether its attempt is there. Notes
+// of one attempt are written one after the other, in their order.
+func (a *Attempts) noteAll(ctx context.Context, in []noting) ([]bool, error) {
+	found := make([]bool, len(in))
+	for left := everyIndex(len(in)); len(left) > 0; {
+		var now, later []int
+		seen := make(map[engine.AttemptID]bool, len(left))
+		for _, i := range left {
+			if seen[in[i].id] {
+				later = append(later, i)
+				continue
+			}
+			seen[in[i].id] = true
+			now = append(now, i)
+		}
+		ids, err := a.noteOnce(ctx, in, now)
+		if err != nil {
+			return nil, err
+		}
+		for _, i := range now {
+			found[i] = ids[in[i].id]
+		}
+		left = later
+	}
+	return found, nil
+}
+
+// noteOnce writes notes of distinct attempts and gives the attempts that are there.
+func (a *Attempts) noteOnce(ctx context.Context, in []noting, which []int) (map[engine.AttemptID]bool, error) {
+	// Rows are locked in one order, whoever else notes them.
+	slices.SortFunc(which, func(i, j int) int { return bytes.Compare(in[i].id[:], in[j].id[:]) })
+	var ids [][]byte
+	var state, from, provider, ref, reason []string
+	for _, i := range which {
+		n := in[i]
+		ids, state, from = append(ids, n.id[:]), append(state, string(n.p.State)), append(from, strings.Join(movesTo(n.p.State), " "))
+		provider, ref, reason = append(provider, n.p.Provider), append(ref, n.p.Ref), append(reason, n.reason)
+	}
+	there := make(map[engine.AttemptID]bool, len(which))
+	err := a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
+		// Every right-hand side sees the row as it was: its state decides.
+		rows, err := c.Query(ctx, `
+			WITH n AS (
+				SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
+					AS n (id, state, moves, provider, ref, reason)),
+			locked AS MATERIALIZED (SELECT p.id FROM payments p WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE)
+			UPDATE payments p SET
+				state        = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) THEN n.state ELSE p.state END,
+				provider     = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) OR p.state = n.state AND p.provider = '' THEN coalesce(nullif(n.provider, ''), p.provider) ELSE p.provider END,
+				provider_ref = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) OR p.state = n.state AND p.provider_ref = '' THEN coalesce(nullif(n.ref, ''), p.provider_ref) ELSE p.provider_ref END,
+				reason       = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) THEN n.reason ELSE p.reason END,
+				lease_until  = least(p.lease_until, clock_timestamp()),
+				updated_at   = clock_timestamp()
+			FROM n, locked l WHERE p.id = n.id AND l.id = p.id
+			RETURNING p.id`, ids, state, from, provider, ref, reason)
+		if err != nil {
+			return err
+		}
+		got, err := pgx.CollectRows(rows, pgx.RowTo[[]byte])
+		for _, id := range got {
+			there[engine.AttemptID(id)] = true
+		}
+		return err
+	})
+	return there, err
+}
+
+func everyIndex(n int) []int {
+	out := make([]int, n)
+	for i := range out {
+		out[i] = i
+	}
+	return out
+}
