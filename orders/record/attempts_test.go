@@ -222,8 +222,12 @@ func TestNotesThatShareAStatementAreEachWritten(t *testing.T) {
 	}
 	var g errgroup.Group
 	for _, id := range ids { // unknown and declined race; declined is final from either
-		g.Go(func() error { return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentUnknown}, "silent") })
-		g.Go(func() error { return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentDeclined}, "no") })
+		g.Go(func() error {
+			return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentUnknown}, "silent")
+		})
+		g.Go(func() error {
+			return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentDeclined}, "no")
+		})
 	}
 	g.Go(func() error {
 		err := attempts.Note(t.Context(), engine.AttemptID{1}, engine.Payment{State: engine.PaymentDeclined}, "")
