@@ -1,6 +1,8 @@
 package main
 
 import (
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -71,6 +73,30 @@ func TestSecretsAreNotPrinted(t *testing.T) {
 	}
 	if !strings.Contains(out, "redis-url: redis://127.0.0.1:6379/0") || !strings.Contains(out, "payment-timeout: 5s") {
 		t.Errorf("settings are missing:\n%s", out)
+	}
+}
+
+func TestTheFileGivesWayToTheEnvironmentAndThatToTheCommandLine(t *testing.T) {
+	file := filepath.Join(t.TempDir(), "flashsale.yaml")
+	write := func(text string) {
+		if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("redis-url: redis://file:1/0\ntopic: from-the-file\ngroup: from-the-file\npayment-timeout: 3s\nwriter-batch: 7\nadmin-token: [aaaaaaaaaaaaaaaaaaaa, 'eye:viewer:0123456789abcdef']\nbuyer-public-keys: [a.pem, b.pem]\n")
+	t.Setenv("FLASHSALE_TOPIC", "from-the-environment")
+	t.Setenv("FLASHSALE_GROUP", "from-the-environment")
+	out, errs, status := command(t, "config", "print", "--config", file, "--group", "from-the-flag")
+	for _, want := range []string{"redis-url: redis://file:1/0", "topic: from-the-environment", "group: from-the-flag", "payment-timeout: 3s", "writer-batch: 7", "buyer-public-keys: [a.pem b.pem]", "admin-token: (set, not shown)"} {
+		if !strings.Contains(out, want+"\n") {
+			t.Errorf("%q is not in effect; status %d\n%s%s", want, status, out, errs)
+		}
+	}
+	for text, says := range map[string]string{"redis-ulr: x": "redis-ulr", "serve: {topic: x}": "serve", "- a list": "mapping"} {
+		write(text)
+		if _, errs, status := command(t, "config", "print", "--config", file); status != exitUsage || !strings.Contains(errs, says) {
+			t.Errorf("%s: status %d, %s", text, status, errs)
+		}
 	}
 }
 

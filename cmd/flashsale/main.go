@@ -14,7 +14,6 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
-	kongyaml "github.com/alecthomas/kong-yaml"
 )
 
 // Exit statuses. Scripts may rely on them.
@@ -72,7 +71,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	parser, err := kong.New(&cli, kong.Name("flashsale"),
 		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.Configuration(kongyaml.Loader),
+		kong.DefaultEnvars("FLASHSALE"), kong.Configuration(loadConfig),
 		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
 	if err != nil {
