@@ -26,6 +26,16 @@ test: ## vet, then all tests with the race detector on real Redis, Postgres and 
 	$(GO) vet ./...
 	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -race -count=1 -timeout 15m $(PKG)
 
+.PHONY: soak
+soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
+	@scripts/deps.sh
+	$(GO) test -count=1 -timeout 30m -v -operations 1000000 -holds 100000 ./reservation/history $(ARGS)
+
+.PHONY: mutants
+mutants: ## breaks the gate in many ways, one at a time, and demands that the checks notice: minutes
+	@scripts/deps.sh
+	$(GO) run ./reservation/mutants $(ARGS)
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)
@@ -49,9 +59,9 @@ build: ## bin/flashsale, static
 	CGO_ENABLED=0 $(GO) build -trimpath -ldflags "-s -w" -o bin/flashsale ./cmd/flashsale
 
 .PHONY: bench
-bench: ## benchmarks of the gate and the order writer on real Redis and Postgres
-	@scripts/deps.sh
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -run xxx -bench . $(ARGS) ./reservation ./orders/record
+bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="--quick")
+	@scripts/deps.sh demo
+	bin/flashsale bench $(ARGS)
 
 .PHONY: k6
 k6: build ## k6's smoke test against the engine on real parts (builds k6 once)

@@ -18,19 +18,13 @@ func reserveBody(b []byte) ([]engine.CartLine, *fieldError) {
 	}
 	var lines []engine.CartLine
 	given := false
-	err = c.object(func(name string) *fieldError {
+	err = c.object(func(name string) (err *fieldError) {
 		if name != "lines" {
 			return unknown(name)
 		}
 		given = true
-		return under(name, c.array(func(i int) *fieldError {
-			if i == engine.MaxLines {
-				return &fieldError{"", fmt.Sprintf("a cart has at most %d lines", engine.MaxLines)}
-			}
-			line, err := cartLine(&c)
-			lines = append(lines, line)
-			return err
-		}))
+		lines, err = cartLines(&c)
+		return under(name, err)
 	})
 	switch {
 	case err != nil:
@@ -38,9 +32,24 @@ func reserveBody(b []byte) ([]engine.CartLine, *fieldError) {
 	case !given:
 		return nil, missing("lines")
 	case len(lines) == 0:
-		return nil, &fieldError{"lines", "must have at least one line"}
+		return nil, noLines()
 	}
 	return lines, nil
+}
+
+func noLines() *fieldError { return &fieldError{"lines", "must have at least one line"} }
+
+// cartLines reads the lines of a cart.
+func cartLines(c *cursor) (lines []engine.CartLine, err *fieldError) {
+	err = c.array(func(i int) *fieldError {
+		if i == engine.MaxLines {
+			return &fieldError{"", fmt.Sprintf("a cart has at most %d lines", engine.MaxLines)}
+		}
+		line, err := cartLine(c)
+		lines = append(lines, line)
+		return err
+	})
+	return lines, err
 }
 
 func cartLine(c *cursor) (engine.CartLine, *fieldError) {

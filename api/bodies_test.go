@@ -252,6 +252,9 @@ func FuzzReserveBody(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte) {
 		lines, bad := reserveBody(b)
+		if quickly, ok := quickReserve(b, nil); ok && (bad != nil || !slices.Equal(quickly, lines)) {
+			t.Errorf("read quickly %v, thoroughly %v %v: %q", quickly, lines, bad, b)
+		}
 		if c, err := openJSON(b); err == nil {
 			_ = c.cardIn(0)
 		}

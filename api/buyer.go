@@ -20,20 +20,33 @@ func (s *Server) reserve(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	lines, bad := reserveBody(body)
-	if bad != nil {
-		return bad.refusal()
+	var room [4]engine.CartLine
+	lines, plain := quickReserve(body, room[:0])
+	if !plain {
+		var bad *fieldError
+		if lines, bad = reserveBody(body); bad != nil {
+			return bad.refusal()
+		}
 	}
-	ctx, done := s.work(0)
-	defer done()
-	r, err := s.opt.Engine.Reserve(ctx, engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
+	r, err := s.opt.Engine.Reserve(s.limits.get(), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
 	if err != nil {
 		return err
 	}
-	x.set(fasthttp.HeaderLocation, "/v1/reservations/"+r.ID.String())
+	b := append(x.room[:0], "/v1/reservations/"...)
+	x.http.Response.Header.SetCanonical(headerLocation, r.ID.Append(b))
 	x.replayed(r.Replayed)
-	return x.json(fasthttp.StatusCreated, formReservation(r))
+	x.http.SetStatusCode(fasthttp.StatusCreated)
+	x.common("application/json")
+	x.http.Response.SetBody(append(appendReservation(x.room[:0], &r), '\n'))
+	return nil
 }
+
+var (
+	headerLocation  = []byte(fasthttp.HeaderLocation)
+	headerRequestID = []byte("X-Request-Id")
+	headerNoSniff   = []byte(fasthttp.HeaderXContentTypeOptions)
+	noSniff         = []byte("nosniff")
+)
 
 func (s *Server) getReservation(x *exchange) error {
 	id, err := x.reservationID()

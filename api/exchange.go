@@ -1,12 +1,15 @@
 package api
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
+	"io"
 	"net"
 	"runtime/debug"
 	"strconv"
+	"sync"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -25,13 +28,29 @@ type exchange struct {
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
+
+	scratch [128]byte  // for the request's id
+	room    [1024]byte // for whatever is written
+}
+
+// exchanges are used again: each has room for an answer.
+var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+// path gives the path as it was sent.
+func path(c *fasthttp.RequestCtx) []byte {
+	uri := c.Request.Header.RequestURI()
+	if len(uri) == 0 || uri[0] != '/' || len(uri) > 1 && uri[1] == '/' || bytes.ContainsAny(uri, "?#") {
+		return c.URI().PathOriginal()
+	}
+	return uri
 }
 
 // handle is the way of every request that could be read.
 func (s *Server) handle(c *fasthttp.RequestCtx) {
 	start := s.opt.Now()
-	at, param := match(c.URI().PathOriginal())
-	x := &exchange{http: c, route: &s.metrics.routes[at], param: string(param), id: s.ids.of(c)}
+	at, param := match(path(c))
+	x := exchanges.Get().(*exchange)
+	x.http, x.route, x.param, x.id = c, &s.metrics.routes[at], string(param), s.ids.of(c)
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -44,6 +63,8 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 			c.SetConnectionClose()
 		}
 		s.done(x, start)
+		x.http, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, nil, "", "", "", "", 0
+		exchanges.Put(x)
 	}()
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)
@@ -70,9 +91,12 @@ func (s *Server) answer(x *exchange, working int64) error {
 	}
 	if m.buyer {
 		c.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
-		var err error
-		if x.buyer, err = s.buyers.authenticate(&c.Request.Header); err != nil {
+		who, err := s.buyers.authenticate(&c.Request.Header)
+		if err != nil {
 			return err
+		}
+		if x.buyer = who.buyer; x.route == &s.metrics.routes[atBatch] && !who.batch {
+			return engine.E(engine.CodeForbidden, "the token lacks the scope %s", ScopeBatch)
 		}
 	}
 	return m.handler(s, x)
@@ -127,7 +151,11 @@ func (s *Server) work(extra time.Duration) (context.Context, context.CancelFunc)
 func (x *exchange) json(status int, body any) error {
 	x.http.SetStatusCode(status)
 	x.common("application/json")
-	enc := json.NewEncoder(x.http.Response.BodyWriter())
+	return encode(x.http.Response.BodyWriter(), body)
+}
+
+func encode(w io.Writer, body any) error {
+	enc := json.NewEncoder(w)
 	enc.SetEscapeHTML(false) // it is served as JSON and marked nosniff
 	return enc.Encode(body)
 }
@@ -136,8 +164,8 @@ func (x *exchange) json(status int, body any) error {
 func (x *exchange) common(contentType string) {
 	h := &x.http.Response.Header
 	h.SetContentType(contentType)
-	h.Set("X-Request-Id", x.id)
-	h.Set(fasthttp.HeaderXContentTypeOptions, "nosniff")
+	h.SetCanonical(headerRequestID, append(x.scratch[:0], x.id...))
+	h.SetCanonical(headerNoSniff, noSniff)
 }
 
 func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }

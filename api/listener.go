@@ -61,7 +61,7 @@ type conn struct {
 
 const (
 	drainFor   = time.Second
-	drainBytes = 256 << 10
+	drainBytes = MaxBatchBody + 256<<10
 )
 
 // Close ends the connection.

@@ -17,6 +17,7 @@ import (
 type metrics struct {
 	routes   [routeCount]route
 	requests *prometheus.CounterVec
+	lines    *prometheus.CounterVec
 }
 
 // routeMetrics holds a route's series. Counters are found in a map that is
@@ -39,6 +40,10 @@ func newMetrics(reg prometheus.Registerer, inFlight func() int64) (*metrics, err
 		Name: "flashsale_http_requests_total",
 		Help: "Requests answered, by route, method, status and refusal code.",
 	}, []string{"route", "method", "status", "code"})
+	m.lines = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "flashsale_http_batch_lines_total",
+		Help: "Lines of reservations:batch answered, by refusal code; ok if none.",
+	}, []string{"code"})
 	seconds := prometheus.NewHistogramVec(prometheus.HistogramOpts{
 		Name:    "flashsale_http_request_seconds",
 		Help:    "Time from a request's last byte read to its answer, by route. A checkout includes the wait for the commit.",
@@ -48,7 +53,7 @@ func newMetrics(reg prometheus.Registerer, inFlight func() int64) (*metrics, err
 		Name: "flashsale_http_in_flight_requests",
 		Help: "Requests being worked on now.",
 	}, func() float64 { return float64(inFlight()) })
-	for _, c := range []prometheus.Collector{m.requests, seconds, gauge} {
+	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}
@@ -78,6 +83,13 @@ func (m *metrics) count(r *route, method string, status int, code engine.Code) {
 	next := maps.Clone(*r.metrics.counters.Load())
 	next[o] = c
 	r.metrics.counters.Store(&next)
+}
+
+func (m *metrics) countLine(code engine.Code) {
+	if code == "" {
+		code = "ok"
+	}
+	m.lines.WithLabelValues(string(code)).Inc()
 }
 
 // knownMethod maps a stranger's method to a closed set.

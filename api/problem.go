@@ -19,13 +19,7 @@ func (s *Server) refuse(x *exchange, err error) {
 	if x.status != 0 { // HTTP knows a closer one
 		p.Status = x.status
 	}
-	if p.Status >= 500 && p.Fault != nil {
-		level := slog.LevelWarn
-		if p.Status == 500 {
-			level = slog.LevelError
-		}
-		s.faults.report(level, "request failed", "request_id", x.id, "route", x.route.pattern, "code", string(p.Code), "err", p.Fault)
-	}
+	s.logFault(p, x.id, x.route)
 	if after := p.RetryAfter(); after > 0 {
 		x.retryAfter(time.Duration(after) * time.Second)
 	}
@@ -35,6 +29,17 @@ func (s *Server) refuse(x *exchange, err error) {
 	x.http.SetStatusCode(p.Status)
 	x.common(problem.ContentType)
 	x.http.Response.SetBodyRaw(p.Document(x.id))
+}
+
+func (s *Server) logFault(p problem.Problem, id string, r *route) {
+	if p.Status < 500 || p.Fault == nil {
+		return
+	}
+	level := slog.LevelWarn
+	if p.Status == 500 {
+		level = slog.LevelError
+	}
+	s.faults.report(level, "request failed", "request_id", id, "route", r.pattern, "code", string(p.Code), "err", p.Fault)
 }
 
 // faultLog logs faults, but never more than a few per second: when a backend is

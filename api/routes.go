@@ -17,7 +17,7 @@ type route struct {
 
 type method struct {
 	name    string
-	buyer   bool // needs a buyer's token
+	buyer   bool // needs a token
 	handler func(*Server, *exchange) error
 }
 
@@ -28,6 +28,7 @@ const (
 	atOpenAPI
 	atSale
 	atReservations
+	atBatch
 	atReservation
 	atCheckout
 	atOrder
@@ -44,6 +45,7 @@ func routeTable() [routeCount]route {
 		atOpenAPI:      {pattern: "/openapi.json", allow: "GET, HEAD", methods: []method{{get, false, (*Server).openAPI}}},
 		atSale:         {pattern: "/v1/sales/{sale}", allow: "GET, HEAD", methods: []method{{get, false, (*Server).getSale}}},
 		atReservations: {pattern: "/v1/sales/{sale}/reservations", allow: "POST", methods: []method{{post, true, (*Server).reserve}}},
+		atBatch:        {pattern: "/v1/sales/{sale}/reservations:batch", allow: "POST", methods: []method{{post, true, (*Server).reserveBatch}}},
 		atReservation: {pattern: "/v1/reservations/{id}", allow: "GET, HEAD, DELETE", methods: []method{
 			{get, true, (*Server).getReservation}, {del, true, (*Server).release}}},
 		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", methods: []method{{post, true, (*Server).checkout}}},
@@ -72,6 +74,9 @@ func match(path []byte) (int, []byte) {
 		return atOpenAPI, nil
 	}
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
+		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
+			return atBatch, sale
+		}
 		return child(rest, "reservations", atSale, atReservations)
 	}
 	if rest, ok := bytes.CutPrefix(path, reservationsPath); ok {

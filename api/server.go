@@ -19,6 +19,7 @@ type Server struct {
 	faults   *faultLog
 	sales    *saleCache
 	ids      *requestIDs
+	limits   deadlines
 	inFlight atomic.Int64
 	conns    atomic.Int64 // open connections
 	draining atomic.Bool
@@ -40,6 +41,7 @@ func New(o Options) (*Server, error) {
 	s := &Server{opt: o, buyers: v, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
+	s.limits.base, s.limits.limit = s.base, o.RequestTimeout
 	if s.metrics, err = newMetrics(o.Registerer, s.inFlight.Load); err != nil {
 		s.stop()
 		return nil, err
@@ -47,6 +49,7 @@ func New(o Options) (*Server, error) {
 	s.http = &fasthttp.Server{
 		Handler:            s.handle,
 		ErrorHandler:       s.unreadable,
+		HeaderReceived:     s.bodyLimit,
 		MaxRequestBodySize: maxReadBody,
 		ReadBufferSize:     o.MaxHeaderBytes,
 		ReadTimeout:        o.ReadTimeout,

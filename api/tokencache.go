@@ -23,7 +23,7 @@ type tokenShard struct {
 type tokenName [sha256.Size]byte
 
 type verified struct {
-	buyer string
+	bearer
 	until int64 // Unix seconds: the token's exp
 }
 
@@ -40,17 +40,17 @@ func nameToken(token []byte) tokenName { return sha256.Sum256(token) }
 
 func (c *tokenCache) shard(n tokenName) *tokenShard { return &c.shards[int(n[0])%len(c.shards)] }
 
-func (c *tokenCache) get(n tokenName, now time.Time) (string, bool) {
+func (c *tokenCache) get(n tokenName, now time.Time) (bearer, bool) {
 	s := c.shard(n)
 	s.mu.RLock()
 	v, ok := s.m[n]
 	s.mu.RUnlock()
-	return v.buyer, ok && now.Unix() < v.until
+	return v.bearer, ok && now.Unix() < v.until
 }
 
 // put remembers a token. A full shard gives up some that have expired, else any
 // one: losing an entry costs a signature check, nothing more.
-func (c *tokenCache) put(n tokenName, buyer string, exp, now time.Time) {
+func (c *tokenCache) put(n tokenName, who bearer, exp, now time.Time) {
 	if exp.Unix() <= now.Unix() {
 		return // valid by leeway only
 	}
@@ -75,7 +75,7 @@ func (c *tokenCache) put(n tokenName, buyer string, exp, now time.Time) {
 			delete(s.m, old)
 		}
 	}
-	s.m[n] = verified{buyer, exp.Unix()}
+	s.m[n] = verified{who, exp.Unix()}
 }
 
 func (c *tokenCache) len() int {

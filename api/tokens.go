@@ -9,6 +9,8 @@ import (
 	"encoding/pem"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -106,39 +108,54 @@ func challenge(err error) string {
 	return scheme + `, error="invalid_token"`
 }
 
-func (v *verifier) authenticate(h *fasthttp.RequestHeader) (string, error) {
+func (v *verifier) authenticate(h *fasthttp.RequestHeader) (bearer, error) {
 	all := h.PeekAll(fasthttp.HeaderAuthorization)
 	if len(all) == 0 {
-		return "", errNoToken
+		return bearer{}, errNoToken
 	}
 	const scheme = "Bearer "
 	auth := all[0]
 	if len(all) > 1 || len(auth) <= len(scheme) || !bytes.EqualFold(auth[:len(scheme)], []byte(scheme)) {
-		return "", errNoToken
+		return bearer{}, errNoToken
 	}
 	return v.verify(auth[len(scheme):])
 }
 
-// verify gives the buyer of a token. A token that was verified before and has
+// bearer is who sent a request.
+type bearer struct {
+	buyer string // the token's sub
+	batch bool   // a service that may name buyers: its scope has ScopeBatch
+}
+
+// tokenClaims are what a token says. scope is that of RFC 8693, section 4.2: names
+// with spaces between.
+type tokenClaims struct {
+	jwt.RegisteredClaims
+	Scope any `json:"scope"` // of another type than a string, it is none of ours
+}
+
+// verify gives the bearer of a token. A token that was verified before and has
 // not ended needs no cryptography.
-func (v *verifier) verify(token []byte) (string, error) {
+func (v *verifier) verify(token []byte) (bearer, error) {
 	if len(token) > maxToken {
-		return "", badToken("the token is too long")
+		return bearer{}, badToken("the token is too long")
 	}
 	now := v.now()
 	name := nameToken(token)
-	if buyer, ok := v.cache.get(name, now); ok {
-		return buyer, nil
+	if who, ok := v.cache.get(name, now); ok {
+		return who, nil
 	}
-	var claims jwt.RegisteredClaims
+	var claims tokenClaims
 	if _, err := v.parser.ParseWithClaims(string(token), &claims, v.keyOf); err != nil {
-		return "", badToken(whyBad(err))
+		return bearer{}, badToken(whyBad(err))
 	}
 	if !fitBuyer(claims.Subject) {
-		return "", badToken("the token's sub, the buyer, must have 1 to 128 bytes and no control characters")
+		return bearer{}, badToken("the token's sub, the buyer, must have 1 to 128 bytes and no control characters")
 	}
-	v.cache.put(name, claims.Subject, claims.ExpiresAt.Time, now)
-	return claims.Subject, nil
+	scope, _ := claims.Scope.(string)
+	who := bearer{claims.Subject, slices.Contains(strings.Fields(scope), ScopeBatch)}
+	v.cache.put(name, who, claims.ExpiresAt.Time, now)
+	return who, nil
 }
 
 // keyOf picks the key for a token: by kid, or the only one of its algorithm.

@@ -120,7 +120,7 @@ func TestBuyerTokensAreVerified(t *testing.T) {
 			for range 2 { // the second time from the cache, if it got there
 				buyer, err := v.verify([]byte(c.token))
 				if (err == nil) != c.ok {
-					t.Fatalf("%q, %v", buyer, err)
+					t.Fatalf("%v, %v", buyer, err)
 				}
 				if err != nil && engine.CodeOf(err) != engine.CodeUnauthenticated {
 					t.Errorf("code %s", engine.CodeOf(err))
@@ -180,8 +180,8 @@ func TestARememberedTokenStillDies(t *testing.T) {
 		}
 		now = start
 	}
-	if buyer, err := v.verify([]byte(tok)); err != nil || buyer != anyBuyer || v.cache.len() != 1 {
-		t.Errorf("%q %v, %d remembered", buyer, err, v.cache.len())
+	if buyer, err := v.verify([]byte(tok)); err != nil || buyer.buyer != anyBuyer || v.cache.len() != 1 {
+		t.Errorf("%v %v, %d remembered", buyer, err, v.cache.len())
 	}
 }
 
@@ -189,7 +189,7 @@ func TestTheTokenCacheIsBounded(t *testing.T) {
 	c := newTokenCache(640)
 	now := time.Unix(1000, 0)
 	for i := range 10_000 {
-		c.put(nameToken(fmt.Append(nil, i)), "b", now.Add(time.Hour), now)
+		c.put(nameToken(fmt.Append(nil, i)), bearer{buyer: "b"}, now.Add(time.Hour), now)
 	}
 	if n := c.len(); n > 640 || n < 600 {
 		t.Errorf("%d entries", n)

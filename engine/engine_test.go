@@ -104,7 +104,7 @@ func TestSaleTermsAreCheckedFieldByField(t *testing.T) {
 		"hold_ttl":        func(s *Sale) { s.HoldTTL = 999 * time.Millisecond },
 		"hold_cap":        func(s *Sale) { s.HoldCap = s.HoldTTL + 10*time.Second }, // equal to the sum is not enough
 		"per_buyer_limit": func(s *Sale) { s.PerBuyerLimit = 0 },
-		"shards":          func(s *Sale) { s.Shards = 0 },
+		"shards":          func(s *Sale) { s.Shards = MaxShards + 1 },
 		"closes_at":       func(s *Sale) { s.OpensAt = time.Unix(9, 0); s.ClosesAt = time.Unix(9, 0) },
 		"items":           func(s *Sale) { s.Items[1].SKU = "A" },
 	} {

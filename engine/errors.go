@@ -58,7 +58,7 @@ var Codes = map[Code]Class{
 	CodeNotFound:            {404, false, "Check the id; it may belong to another buyer or sale."},
 	CodeMethodNotAllowed:    {405, false, "Use a method that the Allow header names."},
 	CodePayloadTooLarge:     {413, false, "Send a smaller body; the limit is in the detail."},
-	CodeUnsupportedMedia:    {415, false, "Send Content-Type: application/json."},
+	CodeUnsupportedMedia:    {415, false, "Send the Content-Type that the detail names."},
 	CodeSoldOut:             {409, false, "No unit is left; units may come back when holds expire."},
 	CodeBuyerLimit:          {409, false, "The buyer already has as many units as the sale allows; ask for fewer."},
 	CodeSaleNotOpen:         {409, true, "Wait until the sale is open; opens_at says when, if it is known."},

@@ -80,6 +80,13 @@ func ReservationIDFromBytes(b []byte) (ReservationID, bool) {
 // String gives the public form, rsv_ and 40 characters.
 func (id ReservationID) String() string { return reservationPrefix + id.text() }
 
+// Append adds the public form to b.
+func (id ReservationID) Append(b []byte) []byte {
+	var raw [IDSize]byte
+	id.put(&raw)
+	return idText.AppendEncode(append(b, reservationPrefix...), raw[:])
+}
+
 // Order gives the public id of the reservation's order: there is at most one,
 // and its id follows from the reservation's, so no crash can make a second.
 func (id ReservationID) Order() string { return orderPrefix + id.text() }

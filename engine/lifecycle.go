@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -42,6 +43,7 @@ type Lifecycle struct {
 	Store          SaleStore
 	Gate           GateControl
 	Reader         GateReader
+	Shards         GateShards
 	PaymentTimeout time.Duration
 	Clock          Clock
 	Log            *slog.Logger
@@ -172,6 +174,28 @@ func (l *Lifecycle) AddStock(ctx context.Context, id, sku string, delta int64, a
 		return nil, err
 	}
 	return now, l.Sync(ctx, now)
+}
+
+// MoveStock moves available units of a SKU from one shard of a sale to another.
+// The record's stock does not change. The act is audited; repeated under its key
+// it changes nothing, unless a crash came between the gate and the record.
+func (l *Lifecycle) MoveStock(ctx context.Context, id, sku string, from, to int, units int64, act Act) (*Sale, error) {
+	act.Name = "move stock"
+	act.Reason = fmt.Sprintf("%d units of %s from shard %d to shard %d: %s", units, clip(sku), from, to, act.Reason)
+	if act.Key == "" {
+		act.Key = rand.Text() // without one, an act that changes no term leaves no trace
+	}
+	return l.Store.Change(ctx, id, act, func(s *Sale) error {
+		it, ok := s.Item(sku)
+		switch {
+		case !ok:
+			return E(CodeInvalidRequest, "sku: the sale has no SKU %q", clip(sku)).With("field", "sku")
+		case s.Epoch == 0 || s.State == SaleClosed:
+			return E(CodeSaleState, "sale %q is %s; it has no stock at the gate to move", s.ID, s.State).With("state", string(s.State))
+		}
+		_, err := l.Shards.Transfer(ctx, s, it.No, from, to, units)
+		return err
+	})
 }
 
 // Sync brings the gate's terms and stock up to what the record has committed.

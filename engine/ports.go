@@ -59,7 +59,8 @@ type GateReader interface {
 	// Find gives one hold: CodeNotFound. A held one past its deadline reads as expired.
 	Find(ctx context.Context, s *Sale, id ReservationID) (Hold, error)
 	// Counters gives every SKU's units, summed over shards, each shard read at
-	// one instant. CodeGateFrozen.
+	// one instant, and units in flight between shards counted once.
+	// CodeGateFrozen.
 	Counters(ctx context.Context, s *Sale) ([]Counters, error)
 	// Holds visits every hold that the gate remembers, in no order; it may
 	// repeat or miss ones that change meanwhile. visit's error ends the walk.
@@ -86,6 +87,28 @@ type GateControl interface {
 	// Reap expires due holds and lists paying ones whose answer is overdue, at
 	// most limit of both together; more says there is work left.
 	Reap(ctx context.Context, s *Sale, limit int) (r Reaped, err error)
+}
+
+// GateShards is what concerns the shards of a sale among each other. Gate.Hold
+// fetches units from other shards by itself before it says CodeSoldOut.
+type GateShards interface {
+	// Shards gives the counters of each shard, and the transfers between them.
+	// CodeGateFrozen.
+	Shards(ctx context.Context, s *Sale) (ShardView, error)
+	// Transfer moves available units of a SKU from one shard to another: all of
+	// them, or none with CodeSoldOut. After an error that wraps ErrUnknown they
+	// may have left; Balance brings them home. CodeGateFrozen.
+	Transfer(ctx context.Context, s *Sale, item uint16, from, to int, units int64) (Transfer, error)
+	// Balance completes transfers that were left open, and then moves units from
+	// rich shards to poor ones, at most limit times. CodeGateFrozen.
+	Balance(ctx context.Context, s *Sale, limit int) (Balanced, error)
+}
+
+// Balanced is what one Balance did.
+type Balanced struct {
+	Completed int   // transfers that somebody had left open
+	Transfers int   // new ones
+	Units     int64 // that the new ones moved
 }
 
 // Reaped is what one Reap did.

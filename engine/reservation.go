@@ -1,7 +1,7 @@
 package engine
 
 import (
-	"sort"
+	"slices"
 	"time"
 )
 
@@ -76,7 +76,7 @@ next:
 		}
 		out = append(out, Line{No: it.No, Quantity: l.Quantity})
 	}
-	sort.Slice(out, func(i, j int) bool { return out[i].No < out[j].No })
+	slices.SortFunc(out, func(a, b Line) int { return int(a.No) - int(b.No) })
 	total := 0
 	for _, l := range out {
 		total += l.Quantity

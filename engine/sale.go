@@ -12,6 +12,7 @@ const (
 	MaxUnitPrice   = 1_000_000_000 // minor units
 	MaxLines       = 16            // distinct SKUs of one cart
 	MaxQuantity    = 100           // units of one cart line, and the highest per-buyer limit
+	MaxShards      = 64            // slices of one sale's stock
 	MinHoldTTL     = time.Second
 	MaxHoldCap     = 24 * time.Hour
 	PaymentMargin  = 5 * time.Second // between a payment call's time-out and the hold's cap
@@ -33,7 +34,7 @@ type Sale struct {
 	HoldTTL       time.Duration
 	HoldCap       time.Duration // absolute life of a hold, payment included
 	PerBuyerLimit int           // units per buyer, held, paying and sold together
-	Shards        int
+	Shards        int           // slices of the stock, each in a hash slot of its own
 	Items         []Item
 	Secret        [16]byte // keys the buyer hash; never leaves the engine
 	Version       int64    // rises with each change of the record's copy
@@ -109,8 +110,8 @@ func ValidateSale(s *Sale, paymentTimeout time.Duration) error {
 			s.HoldCap, s.HoldTTL, paymentTimeout, PaymentMargin)
 	case s.PerBuyerLimit < 1 || s.PerBuyerLimit > MaxQuantity:
 		return bad("per_buyer_limit", "%d is not between 1 and %d", s.PerBuyerLimit, MaxQuantity)
-	case s.Shards != 1:
-		return bad("shards", "%d: this version serves a sale from 1 shard", s.Shards)
+	case s.Shards < 1 || s.Shards > MaxShards:
+		return bad("shards", "%d is not between 1 and %d", s.Shards, MaxShards)
 	case !s.OpensAt.IsZero() && !s.ClosesAt.IsZero() && !s.OpensAt.Before(s.ClosesAt):
 		return bad("closes_at", "must be after opens_at")
 	case len(s.Items) == 0 || len(s.Items) > MaxItems:
@@ -143,20 +144,43 @@ func clip(s string) string {
 	return s
 }
 
-// Counters are one SKU's units at the gate, over all shards.
-// At every instant Stock == Available + Held + Paying + Sold.
+// Counters are one SKU's units at the gate: in one shard, or over all of them.
+// At every instant Stock == Available + Held + Paying + Sold + InFlight.
 type Counters struct {
 	No        uint16
 	SKU       string
-	Stock     int64
+	Stock     int64 // over all shards, what they were allotted: transfers do not change it
 	Available int64
 	Held      int64
 	Paying    int64
 	Sold      int64
+	InFlight  int64 // left one shard and not yet in another; 0 in a shard
 }
 
 // Conserved says whether the counters add up and none is negative.
 func (c Counters) Conserved() bool {
-	return c.Available >= 0 && c.Held >= 0 && c.Paying >= 0 && c.Sold >= 0 &&
-		c.Stock == c.Available+c.Held+c.Paying+c.Sold
+	return c.Available >= 0 && c.Held >= 0 && c.Paying >= 0 && c.Sold >= 0 && c.InFlight >= 0 &&
+		c.Stock == c.Available+c.Held+c.Paying+c.Sold+c.InFlight
+}
+
+// ShardCounters are one shard's units, SKU by SKU.
+type ShardCounters struct {
+	Shard int
+	Items []Counters
+}
+
+// Transfer is units on their way from one shard of a sale to another.
+type Transfer struct {
+	From, To int
+	Number   int64 // its place among the transfers of this pair, from 1
+	No       uint16
+	Units    int64
+}
+
+// ShardView is a sale's shards, all read so that every unit is seen once: in a
+// shard, or in flight.
+type ShardView struct {
+	Total  []Counters
+	Shards []ShardCounters
+	Open   []Transfer // journalled and not closed; some may have arrived
 }

@@ -211,7 +211,7 @@ func compare(s *Sale, totals []RecordTotals, counters []Counters, out *Verdict) 
 		case !ok:
 			out.add("drift", 1, at, "the gate does not know the SKU")
 		case !c.Conserved():
-			out.add("drift", 1, at, "the gate does not conserve: stock %d, available %d, held %d, paying %d, sold %d", c.Stock, c.Available, c.Held, c.Paying, c.Sold)
+			out.add("drift", 1, at, "the gate does not conserve: stock %d, available %d, held %d, paying %d, sold %d, in flight between shards %d", c.Stock, c.Available, c.Held, c.Paying, c.Sold, c.InFlight)
 		case c.Stock != t.Stock:
 			out.add("drift", 1, at, "the gate has stock %d, the record %d", c.Stock, t.Stock)
 		case c.Sold < t.Sold:

@@ -44,6 +44,7 @@ type itemView struct {
 	Held      int64 `json:"held"`
 	Paying    int64 `json:"paying"`
 	Sold      int64 `json:"sold"`
+	InFlight  int64 `json:"in_flight,omitempty"` // between two shards
 }
 
 // saleView is a sale as operators see it.
@@ -180,7 +181,7 @@ func (s *Server) show(w http.ResponseWriter, r *http.Request, sale *engine.Sale,
 		}
 		for _, c := range counters {
 			it := &v.Items[c.No]
-			it.Stock, it.Available, it.Held, it.Paying, it.Sold = c.Stock, c.Available, c.Held, c.Paying, c.Sold
+			it.Stock, it.Available, it.Held, it.Paying, it.Sold, it.InFlight = c.Stock, c.Available, c.Held, c.Paying, c.Sold, c.InFlight
 		}
 	}
 	reply(w, status, v)

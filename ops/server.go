@@ -141,6 +141,8 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("PUT /admin/v1/sales/{sale}", s.allow(Owner, s.putSale))
 	m.HandleFunc("POST /admin/v1/sales/{sale}/{move}", s.allow(Operator, s.moveSale))
 	m.HandleFunc("POST /admin/v1/sales/{sale}/stock", s.allow(Operator, s.addStock))
+	m.HandleFunc("POST /admin/v1/sales/{sale}/stock/move", s.allow(Operator, s.moveStock))
+	m.HandleFunc("GET /admin/v1/sales/{sale}/shards", s.allow(Viewer, s.getShards))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/holds", s.allow(Viewer, s.listHolds))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/orders", s.allow(Viewer, s.listOrders))
 	m.HandleFunc("GET /admin/v1/orders/{id}", s.allow(Viewer, s.getOrder))

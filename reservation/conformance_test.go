@@ -2,6 +2,7 @@ package reservation_test
 
 import (
 	"context"
+	"strings"
 	"testing"
 	"time"
 
@@ -16,8 +17,34 @@ import (
 func TestTheGateKeepsItsPromisesOnRedis(t *testing.T)     { gatetest.Run(t, onRedis) }
 func TestTheGateKeepsItsPromisesOnMiniredis(t *testing.T) { gatetest.Run(t, onMiniredis) }
 
+func TestTheGateKeepsItsPromisesOverFourShardsOnRedis(t *testing.T) {
+	gatetest.Run(t, over(4, onRedis))
+}
+
+func TestTheGateKeepsItsPromisesOverFourShardsOnMiniredis(t *testing.T) {
+	gatetest.Run(t, over(4, onMiniredis))
+}
+
+func TestTheGateKeepsItsPromisesOnARedisCluster(t *testing.T) {
+	on := onCluster(t)
+	t.Run("one shard", func(t *testing.T) { gatetest.Run(t, on) })
+	t.Run("four shards", func(t *testing.T) { gatetest.Run(t, over(4, on)) })
+}
+
+// over spreads a backend's sales over shards.
+func over(shards int, backend func(*testing.T) gatetest.Backend) func(*testing.T) gatetest.Backend {
+	return func(t *testing.T) gatetest.Backend {
+		b := backend(t)
+		b.Shards = shards
+		return b
+	}
+}
+
 func open(t testing.TB, o reservation.Options) *reservation.Gate {
 	t.Helper()
+	if o.SoldOutFor == 0 {
+		o.SoldOutFor = -1 // every answer is to be the gate's own
+	}
 	g, err := reservation.Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -35,20 +62,37 @@ func backend(t *testing.T, url string, tick time.Duration) gatetest.Backend {
 		Tick: tick,
 		Gate: open(t, reservation.Options{URL: url, Lease: gatetest.LeaseTicks * tick, Keep: gatetest.KeepTicks * tick, MaxAttempts: gatetest.MaxAttempts}),
 		Lose: func(saleNo uint32, key string) {
-			if n, err := client(t, url).Del(t.Context(), reservation.Key(saleNo, key)).Result(); err != nil || n != 1 {
-				t.Fatalf("%d keys lost, error %v", n, err)
+			lost := int64(0)
+			for shard := range 4 { // as many as a case's sale may have
+				n, err := client(t, url).Del(t.Context(), reservation.KeyOf(saleNo, shard, key)).Result()
+				if err != nil {
+					t.Fatal(err)
+				}
+				lost += n
+			}
+			if lost == 0 {
+				t.Fatalf("no key %s to lose", key)
 			}
 		},
 	}
 }
 
-func client(t testing.TB, url string) *redis.Client {
+func client(t testing.TB, at string) redis.UniversalClient {
 	t.Helper()
-	o, err := redis.ParseURL(url)
-	if err != nil {
-		t.Fatal(err)
+	var c redis.UniversalClient
+	if strings.Contains(at, "addr=") {
+		o, err := redis.ParseClusterURL(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = redis.NewClusterClient(o)
+	} else {
+		o, err := redis.ParseURL(at)
+		if err != nil {
+			t.Fatal(err)
+		}
+		c = redis.NewClient(o)
 	}
-	c := redis.NewClient(o)
 	t.Cleanup(func() { _ = c.Close() })
 	return c
 }
@@ -62,14 +106,24 @@ func onMiniredis(t *testing.T) gatetest.Backend {
 	return b
 }
 
-// onRedis has no hand on the clock, so it waits for it: Tick is short enough to
-// wait for and long enough for a case's calls on a busy machine.
 func onRedis(t *testing.T) gatetest.Backend {
 	if testing.Short() {
 		t.Skip("needs redis-server")
 	}
-	b := backend(t, testenv.Redis(t), 300*time.Millisecond)
-	c := client(t, testenv.Redis(t))
+	return onServer(t, testenv.Redis(t))
+}
+
+// onCluster gives the suite a Redis Cluster of three masters and their replicas.
+func onCluster(t *testing.T) func(*testing.T) gatetest.Backend {
+	url := testenv.OwnRedisCluster(t).URL
+	return func(t *testing.T) gatetest.Backend { return onServer(t, url) }
+}
+
+// onServer has no hand on the clock, so it waits for it: Tick is short enough to
+// wait for and long enough for a case's calls on a busy machine.
+func onServer(t *testing.T, url string) gatetest.Backend {
+	b := backend(t, url, 300*time.Millisecond)
+	c := client(t, url)
 	clock := func() time.Time {
 		now, err := c.Time(context.Background()).Result()
 		if err != nil {

@@ -45,55 +45,88 @@ func gateTime(t time.Time) int64 {
 	return max(t.UnixMilli()-engine.TimeZero, 1)
 }
 
-// Create implements engine.GateControl.
+// Create implements engine.GateControl. Nothing is written before every shard has
+// been found fit, and what a crash leaves half written nobody has used: the same
+// call again writes all of it anew.
 func (g *Gate) Create(ctx context.Context, s *engine.Sale) error {
-	args := make([]any, 0, 2+2*len(s.Items))
-	args = append(args, s.Epoch, g.terms(s))
-	for _, it := range s.Items {
-		args = append(args, uint64(it.No), it.Stock)
-	}
-	_, err := g.run(ctx, "create", createScript, keysOf(s.No, 0), args...)
-	return err
-}
-
-// Install implements engine.GateControl.
-func (g *Gate) Install(ctx context.Context, s *engine.Sale) error {
-	for shard := range shardsOf(s) {
-		if _, err := g.run(ctx, "install", installScript, keysOf(s.No, shard), s.Epoch, s.Version, g.terms(s)); err != nil {
+	defer g.soldOut.changed(s.No)
+	shards := shardsOf(s)
+	for _, write := range []int{0, 1} {
+		err := eachShard(s, func(shard int) error {
+			args := make([]any, 0, 4+2*len(s.Items))
+			args = append(args, s.Epoch, g.terms(s), shards, write)
+			for _, it := range s.Items {
+				args = append(args, uint64(it.No), part(it.Stock, shard, shards))
+			}
+			_, err := g.run(ctx, "create", createScript, keysOf(s.No, shard).forCreate(), args...)
+			return err
+		})
+		if err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// part is a shard's part of some units; the first shards get what does not divide.
+func part(units int64, shard, shards int) int64 {
+	n := units / int64(shards)
+	if int64(shard) < units%int64(shards) {
+		n++
+	}
+	return n
+}
+
+// Install implements engine.GateControl.
+func (g *Gate) Install(ctx context.Context, s *engine.Sale) error {
+	defer g.soldOut.changed(s.No)
+	return eachShard(s, func(shard int) error {
+		_, err := g.run(ctx, "install", installScript, keysOf(s.No, shard), s.Epoch, s.Version, g.terms(s))
+		return err
+	})
+}
+
 // SetStock implements engine.GateControl.
 func (g *Gate) SetStock(ctx context.Context, s *engine.Sale, item uint16, stock int64) error {
+	defer g.soldOut.changed(s.No)
 	if stock < 0 || stock > engine.MaxStock {
 		return engine.E(engine.CodeInvalidRequest, "stock: %d is not between 0 and %d", stock, engine.MaxStock)
+	}
+	if s.Shards > 1 {
+		return g.allot(ctx, s, item, stock)
 	}
 	v, err := g.run(ctx, "restock", restockScript, keysOf(s.No, 0), s.Epoch, s.Version, uint64(item), stock)
 	if err != nil {
 		return err
 	}
 	if v == int64(-1) {
-		return engine.E(engine.CodeSoldOut, "fewer units of SKU %d are available than would be taken away", item)
+		return tooFew(item)
 	}
 	return nil
 }
 
-// Reap implements engine.GateControl.
+func tooFew(item uint16) error {
+	return engine.E(engine.CodeSoldOut, "fewer units of SKU %d are available than would be taken away", item)
+}
+
+// Reap implements engine.GateControl. It begins at another shard each time, so
+// that each has its turn, under the limit and beside one that does not answer.
 func (g *Gate) Reap(ctx context.Context, s *engine.Sale, limit int) (engine.Reaped, error) {
 	var r engine.Reaped
 	if limit < 1 {
 		return r, fmt.Errorf("reservation: a reaper's limit of %d", limit)
 	}
-	for shard := range shardsOf(s) {
+	shards, first := shardsOf(s), 0
+	if shards > 1 {
+		first = int(g.reaps.Add(1) % uint64(shards))
+	}
+	for i := range shards {
 		room := limit - r.Expired - len(r.Overdue)
 		if room == 0 {
 			r.More = true
-			return r, nil
+			break
 		}
-		d, err := g.decide(ctx, s.No, shard, s.Epoch, nil, room)
+		d, err := g.decide(ctx, s.No, (first+i)%shards, s.Epoch, nil, room)
 		if err != nil {
 			return r, err
 		}

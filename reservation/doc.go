@@ -1,6 +1,6 @@
 // Package reservation is the gate on Redis: it decides, atomically and by
 // Redis' own clock, who gets a unit. It implements engine.Gate, GateReader,
-// GateControl, Outbox, Hasher, Notifier and Outcomes; Redis and its driver are
+// GateControl, GateShards, Outbox, Hasher, Notifier and Outcomes; Redis and its driver are
 // known nowhere else.
 //
 // One Lua script (lua/, assembled from one file per part) decides a whole batch
@@ -12,6 +12,10 @@
 //
 // Non-obvious:
 //
+//   - A sale with several shards keeps a slice of every SKU in each. A transfer
+//     between them leaves one before it enters the other, so units may be missing
+//     for a moment and are never there twice; lua/transfer.lua has the protocol,
+//     fetch.go the way from a refusal at home to a look at every shard.
 //   - A script that timed out may have run. Everything is idempotent by nonce
 //     and fence, so the caller repeats it; nothing here retries by itself.
 //   - Missing keys mean frozen, never full: see engine.CodeGateFrozen.

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net/url"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
@@ -21,9 +22,14 @@ type Gate struct {
 	opt     Options
 	client  redis.UniversalClient
 	metrics *metrics
+	soldOut *soldOut
 
 	lanesMu sync.RWMutex
 	lanes   map[laneKey]*lane
+	boards  boards // of sales with several shards
+	pairs   pairs
+	reaps   atomic.Uint64
+	rest    time.Duration // see fetch.go; tests whose clock stands still take none
 
 	closing sync.Mutex
 	closed  bool
@@ -34,6 +40,7 @@ var (
 	_ engine.Gate        = (*Gate)(nil)
 	_ engine.GateReader  = (*Gate)(nil)
 	_ engine.GateControl = (*Gate)(nil)
+	_ engine.GateShards  = (*Gate)(nil)
 	_ engine.Outbox      = (*Gate)(nil)
 )
 
@@ -55,7 +62,14 @@ func Open(o Options) (*Gate, error) {
 	if err != nil {
 		return nil, errors.Join(err, client.Close())
 	}
-	return &Gate{opt: o, client: client, metrics: m, lanes: map[laneKey]*lane{}}, nil
+	g := &Gate{opt: o, client: client, metrics: m, lanes: map[laneKey]*lane{}, rest: rest}
+	g.soldOut = newSoldOut(g, o.SoldOutFor)
+	if o.Registerer != nil {
+		if err := o.Registerer.Register(g.soldOut.known); err != nil {
+			return nil, errors.Join(fmt.Errorf("reservation: metrics: %w", err), client.Close())
+		}
+	}
+	return g, nil
 }
 
 // driverLog takes what the driver prints, process-wide: a line for each failed
@@ -137,16 +151,51 @@ func (g *Gate) leave() { g.working.Done() }
 // ended before it had looked for expired stock everywhere.
 const searches = 16
 
-// Hold implements engine.Gate.
-func (g *Gate) Hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (engine.Hold, error) {
+// fetches bounds how often a hold is tried again after units were brought to its
+// shard and somebody else was faster.
+const fetches = 64
+
+// hold asks the gate; Hold, in soldout.go, does so for whom it must. What the home shard lacks is fetched from the
+// others; sold out is the word only after a look at all of them.
+func (g *Gate) hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (engine.Hold, error) {
+	a, lines, err := g.holdAtHome(ctx, s, r)
+	if a.refusal != refSoldOut || s.Shards <= 1 {
+		return a.hold, err
+	}
+	ticket := g.boards.tickets.Add(1)
+	for i := range fetches {
+		gone, fetchErr := g.fetch(ctx, s, shardOf(s, r.Buyer), lines, ticket)
+		if fetchErr != nil {
+			return engine.Hold{}, fetchErr
+		}
+		if gone {
+			return a.hold, err
+		}
+		if i > 0 { // somebody was faster, and may still be on the way
+			select {
+			case <-time.After(min(time.Duration(i)*time.Millisecond/2, rest)):
+			case <-ctx.Done():
+				return engine.Hold{}, unavailable(ctx.Err(), "the request ended while units were fetched from other shards")
+			}
+		}
+		if a, _, err = g.holdAtHome(ctx, s, r); a.refusal != refSoldOut {
+			return a.hold, err
+		}
+	}
+	return engine.Hold{}, overloaded()
+}
+
+// holdAtHome asks the buyer's own shard.
+func (g *Gate) holdAtHome(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (answer, []engine.Line, error) {
 	for i := 1; ; i++ {
 		o, err := holdOp(s, r)
 		if err != nil {
-			return engine.Hold{}, err
+			return answer{}, nil, err
 		}
+		lines := o.lines
 		a, err := g.do(ctx, s, o)
 		if a.refusal != refAgain || i == searches {
-			return a.hold, err
+			return a, lines, err
 		}
 	}
 }
@@ -183,13 +232,11 @@ func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.Reservatio
 
 // do sends one operation through its lane and turns a refusal into an error.
 func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (answer, error) {
-	err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
-	var a answer
-	if err == nil {
-		if a = o.answer; a.refusal < 0 {
-			err = refuse(a.refusal)
-		}
+	k := o.kind // o is given away
+	a, err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
+	if err == nil && a.refusal < 0 {
+		err = a.refused()
 	}
-	g.metrics.decided(o, a, err)
+	g.metrics.decided(k, a, err)
 	return a, err
 }

@@ -1,6 +1,7 @@
 package reservation
 
 import (
+	"encoding/binary"
 	"strconv"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -13,17 +14,20 @@ import (
 //	{fs:<sale>:<shard>}:buyers  hash    buyer key (8 bytes) → record, see record.go
 //	{fs:<sale>:<shard>}:q1…q4   lists   expiry logs, see lua/logs.lua
 //	{fs:<sale>:<shard>}:out     stream  the outbox
+//	{fs:<sale>:<shard>}:moves   hash    the journal of transfers between shards, see lua/transfer.lua
+//	{fs:<sale>:<shard>}:net     hash    SKU number → units that left for other shards less those that came
 //	fs:node:<node>              channel outcomes for one node
 //
 // The hash tag keeps a shard's keys in one slot of a cluster.
 type keys struct {
+	tag                    string
 	sale, sku, buyers, out string
 	all                    []string // in the order that the scripts number them
 }
 
 func keysOf(saleNo uint32, shard int) keys {
 	tag := "{fs:" + strconv.FormatUint(uint64(saleNo), 10) + ":" + strconv.Itoa(shard) + "}:"
-	k := keys{sale: tag + "sale", sku: tag + "sku", buyers: tag + "buyers", out: tag + "out"}
+	k := keys{tag: tag, sale: tag + "sale", sku: tag + "sku", buyers: tag + "buyers", out: tag + "out"}
 	k.all = []string{k.sale, k.sku, k.buyers, tag + "q1", tag + "q2", tag + "q3", tag + "q4", k.out}
 	return k
 }
@@ -35,11 +39,24 @@ func shardOf(s *engine.Sale, b engine.BuyerKey) int {
 	if s.Shards <= 1 {
 		return 0
 	}
-	return int(b[0]) * s.Shards / 256
+	return int(binary.BigEndian.Uint64(b[:]) % uint64(s.Shards))
 }
 
 // shardsOf counts a sale's shards.
 func shardsOf(s *engine.Sale) int { return max(s.Shards, 1) }
 
+// forCreate gives the keys that create.lua takes.
+func (k keys) forCreate() keys {
+	return keys{all: append(k.all[:len(k.all):len(k.all)], k.tag+"moves", k.tag+"net")}
+}
+
+// forTransfer gives the keys that the scripts of lua/transfer.lua take.
+func (k keys) forTransfer() keys {
+	return keys{all: []string{k.sale, k.sku, k.tag + "moves", k.tag + "net"}}
+}
+
 // seqField is the field of the sku hash that is no SKU.
 const seqField = "seq"
+
+// skuField is a SKU's field in the hashes that are by SKU.
+func skuField(no uint16) string { return strconv.Itoa(int(no)) }

@@ -50,27 +50,36 @@ func (g *Gate) lane(sale uint32, shard int) *lane {
 	return l
 }
 
-// do sends one operation and waits for its answer. If the caller's context ends
-// before the operation was sent it certainly did not happen; after that nobody
-// knows.
-func (l *lane) do(ctx context.Context, o *op) error {
+// do sends one operation, waits for its answer and gives the operation back. If
+// the caller's context ends before the operation was sent it certainly did not
+// happen; after that nobody knows.
+func (l *lane) do(ctx context.Context, o *op) (answer, error) {
 	if err := l.enqueue(o); err != nil {
-		return err
+		return answer{}, err
 	}
 	select {
 	case <-o.done:
-		return o.err
+		return o.told()
 	case <-ctx.Done():
 	}
 	if o.stage.CompareAndSwap(queued, abandoned) {
-		return unavailable(ctx.Err(), "the request ended before it reached the gate")
+		return answer{}, unavailable(ctx.Err(), "the request ended before it reached the gate")
 	}
 	select {
 	case <-o.done: // answered at the same moment
-		return o.err
+		return o.told()
 	default:
-		return unknown(ctx.Err())
+		return answer{}, unknown(ctx.Err())
 	}
+}
+
+// told takes the answer out of an operation and frees it.
+func (o *op) told() (a answer, err error) {
+	if err = o.err; err == nil {
+		a = o.answer
+	}
+	o.free()
+	return a, err
 }
 
 func (l *lane) enqueue(o *op) error {
@@ -107,7 +116,7 @@ func (l *lane) drain() {
 		_, err := l.gate.decide(context.Background(), l.sale, l.shard, batch[0].epoch, batch, 0)
 		for _, o := range batch {
 			o.err = err
-			close(o.done)
+			o.done <- struct{}{} // and o may be somebody else's
 		}
 		if err != nil && engine.CodeOf(err) == engine.CodeUnavailable {
 			l.shed(err)
@@ -154,7 +163,7 @@ func (l *lane) shed(cause error) {
 		if o.stage.CompareAndSwap(queued, sent) {
 			// The cause may be unknown; these are not: %v keeps ErrUnknown out.
 			o.err = unavailable(fmt.Errorf("not sent, because the call before had no answer: %v", cause), "Redis does not answer") //nolint:errorlint // see above
-			close(o.done)
+			o.done <- struct{}{}
 		}
 	}
 }

@@ -16,6 +16,11 @@ type metrics struct {
 	calls     *prometheus.HistogramVec
 	decisions *prometheus.CounterVec
 	expired   prometheus.Counter
+	transfers prometheus.Counter
+	moved     prometheus.Counter
+
+	// Found once, because a crowd would look them up for every hold.
+	ok, replayed map[kind]prometheus.Counter
 }
 
 func newMetrics(r prometheus.Registerer) (*metrics, error) {
@@ -34,11 +39,21 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 		expired: prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "flashsale_gate_reaped_total", Help: "Holds that the reaper expired. Those that a decision expired on its way are not counted.",
 		}),
+		transfers: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flashsale_gate_transfers_total", Help: "Transfers of stock between the shards of a sale that this node made.",
+		}),
+		moved: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flashsale_gate_transferred_units_total", Help: "Units that this node's transfers moved.",
+		}),
+	}
+	m.ok, m.replayed = map[kind]prometheus.Counter{}, map[kind]prometheus.Counter{}
+	for k, name := range kinds {
+		m.ok[k], m.replayed[k] = m.decisions.WithLabelValues(name, "ok"), m.decisions.WithLabelValues(name, "replayed")
 	}
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.batches, m.calls, m.decisions, m.expired} {
+	for _, c := range []prometheus.Collector{m.batches, m.calls, m.decisions, m.expired, m.transfers, m.moved} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("reservation: metrics: %w", err)
 		}
@@ -47,19 +62,27 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 }
 
 func (m *metrics) batch(n int) { m.batches.Observe(float64(n)) }
+func (m *metrics) transferred(units int64) {
+	m.transfers.Inc()
+	m.moved.Add(float64(units))
+}
+
 func (m *metrics) call(script string, d time.Duration) {
 	m.calls.WithLabelValues(script).Observe(d.Seconds())
 }
 
-func (m *metrics) decided(o *op, a answer, err error) {
-	result := "ok"
-	switch {
-	case errors.Is(err, engine.ErrUnknown):
-		result = "unknown"
-	case err != nil:
-		result = string(engine.CodeOf(err))
-	case a.hold.Replayed:
-		result = "replayed"
+func (m *metrics) decided(k kind, a answer, err error) {
+	if err == nil {
+		if a.hold.Replayed {
+			m.replayed[k].Inc()
+		} else {
+			m.ok[k].Inc()
+		}
+		return
 	}
-	m.decisions.WithLabelValues(kinds[o.kind], result).Inc()
+	result := string(engine.CodeOf(err))
+	if errors.Is(err, engine.ErrUnknown) {
+		result = "unknown"
+	}
+	m.decisions.WithLabelValues(kinds[k], result).Inc()
 }

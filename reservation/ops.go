@@ -1,6 +1,8 @@
 package reservation
 
 import (
+	"errors"
+	"sync"
 	"sync/atomic"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -28,12 +30,37 @@ type op struct {
 	nonce engine.Nonce
 	lines []engine.Line // of a hold
 	body  []byte        // as lua/hold.lua and lua/moves.lua take it
+	room  [bodyRoom]byte
 
 	stage  atomic.Int32
-	done   chan struct{} // closed once answered
+	done   chan struct{} // filled once answered
 	answer answer
 	err    error
 }
+
+// bodyRoom fits the body of a hold of the most lines.
+const bodyRoom = 11 + engine.MaxLines*lineSize
+
+// pool keeps operations whose callers have their answers: a crowd's every hold
+// would leave an operation, a body and a channel to the collector.
+var pool = sync.Pool{New: func() any { return &op{done: make(chan struct{}, 1)} }}
+
+// free hands an operation back. Only its caller may, and only once it has the
+// answer: one who left early leaves it to the lane, which still writes to it.
+func (o *op) free() {
+	*o = op{done: o.done}
+	pool.Put(o)
+}
+
+// buyerArg and bodyArg are an operation as arguments of a call. Unlike slices
+// they go into an interface without an allocation.
+type (
+	buyerArg op
+	bodyArg  op
+)
+
+func (o *buyerArg) MarshalBinary() ([]byte, error) { return o.buyer[:], nil }
+func (o *bodyArg) MarshalBinary() ([]byte, error)  { return o.body, nil }
 
 // The stages of an op: whoever moves it out of queued owns what happens next.
 const (
@@ -46,7 +73,18 @@ const (
 type answer struct {
 	hold    engine.Hold
 	entryID string // of a claim
-	refusal int64  // below 0
+	refusal int64  // below 0; then hold has nothing but the Seq after which it was judged
+}
+
+// refused gives the engine's error for a refusal. What depends on the decisions
+// before it carries their number, so that a checker can put it in its place.
+func (a *answer) refused() error {
+	err := refuse(a.refusal)
+	var e *engine.Error
+	if (a.refusal == refSoldOut || a.refusal == refBuyerLimit) && errors.As(err, &e) {
+		return e.With("seq", a.hold.Seq)
+	}
+	return err
 }
 
 // The refusals of the script.
@@ -64,8 +102,11 @@ const (
 	refAgain      = -11 // the call's budget ended before its search for stock
 )
 
-func newOp(k kind, s *engine.Sale, b engine.BuyerKey, n engine.Nonce, body []byte) *op {
-	return &op{kind: k, sale: s.No, epoch: s.Epoch, buyer: b, nonce: n, body: body, done: make(chan struct{})}
+func newOp(k kind, s *engine.Sale, b engine.BuyerKey, n engine.Nonce) *op {
+	o := pool.Get().(*op)
+	o.kind, o.sale, o.epoch, o.buyer, o.nonce = k, s.No, s.Epoch, b, n
+	o.body = o.room[:0]
+	return o
 }
 
 // holdOp makes the operation of a hold. Its body is the record that a new buyer
@@ -82,28 +123,28 @@ func holdOp(s *engine.Sale, r engine.HoldRequest) (*op, error) {
 	if units > engine.MaxQuantity {
 		return nil, refuse(refBuyerLimit)
 	}
-	b := make([]byte, 0, 11+len(lines)*lineSize)
-	b = append(b, byte(units))
-	b = append(b, r.Nonce[:]...)
-	b = append(b, byte(stateHeld<<5|len(lines)-1), 0)
-	for _, l := range lines {
-		b = append(b, byte(l.No>>8), byte(l.No), byte(l.Quantity))
-	}
-	o := newOp(opHold, s, r.Buyer, r.Nonce, b)
+	o := newOp(opHold, s, r.Buyer, r.Nonce)
 	o.lines = lines
+	o.body = append(o.body, byte(units))
+	o.body = append(o.body, r.Nonce[:]...)
+	o.body = append(o.body, byte(stateHeld<<5|len(lines)-1), 0)
+	for _, l := range lines {
+		o.body = append(o.body, byte(l.No>>8), byte(l.No), byte(l.Quantity))
+	}
 	return o, nil
 }
 
 // moveOp makes the operation on a hold that exists.
 func moveOp(k kind, s *engine.Sale, id engine.ReservationID, f *engine.Fence, event []byte) *op {
-	b := make([]byte, 0, 22+len(event))
-	b = append(b, byte(k))
-	b = append(b, id.Nonce[:]...)
-	b = appendTime5(b, id.Created-engine.TimeZero)
+	o := newOp(k, s, id.Buyer, id.Nonce)
+	o.body = append(o.body, byte(k))
+	o.body = append(o.body, id.Nonce[:]...)
+	o.body = appendTime5(o.body, id.Created-engine.TimeZero)
 	if f != nil {
-		b = append(b, f[:]...)
+		o.body = append(o.body, f[:]...)
 	}
-	return newOp(k, s, id.Buyer, id.Nonce, append(b, event...))
+	o.body = append(o.body, event...)
+	return o
 }
 
 // normal gives lines sorted by number, each SKU once. Sale.Cart gives them so.

@@ -23,6 +23,9 @@ type Options struct {
 	// as overdue. It must cover what a node does between BeginPayment and Claim.
 	// Default 12 s.
 	Lease time.Duration
+	// SoldOutFor bounds how long a refusal for want of stock may answer others
+	// without asking Redis; see soldout.go. Default 100 ms; negative: never.
+	SoldOutFor time.Duration
 	// MaxQueue bounds the operations that wait per sale and shard; beyond it
 	// callers hear engine.CodeOverloaded at once. Default 8192.
 	MaxQueue int
@@ -46,6 +49,7 @@ func (o Options) withDefaults() Options {
 	def(&o.Keep, 24*time.Hour)
 	def(&o.Lease, 12*time.Second)
 	def(&o.CallTimeout, 2*time.Second)
+	def(&o.SoldOutFor, 100*time.Millisecond)
 	for _, f := range []struct {
 		field *int
 		value int
@@ -70,6 +74,8 @@ func (o Options) validate() error {
 		return fmt.Errorf("reservation: Lease %s is below a millisecond", o.Lease)
 	case o.MaxAttempts < 1 || o.MaxAttempts > 255:
 		return fmt.Errorf("reservation: MaxAttempts %d is not between 1 and 255", o.MaxAttempts)
+	case o.SoldOutFor > 10*time.Second:
+		return fmt.Errorf("reservation: SoldOutFor %s is above 10s: units that come back would not be sold", o.SoldOutFor)
 	case o.MaxQueue < maxBatch:
 		return fmt.Errorf("reservation: MaxQueue %d is below one batch, %d", o.MaxQueue, maxBatch)
 	case o.CallTimeout < 10*time.Millisecond:

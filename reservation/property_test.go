@@ -44,6 +44,9 @@ func TestRandomBatchesAgreeWithTheModelOnRedis(t *testing.T) {
 func openInside(t testing.TB, url string, o Options) *Gate {
 	t.Helper()
 	o.URL = url
+	if o.SoldOutFor == 0 {
+		o.SoldOutFor = -1 // clocks jump here, and every answer is to be the gate's own
+	}
 	g, err := Open(o)
 	if err != nil {
 		t.Fatal(err)
@@ -67,6 +70,7 @@ type machine struct {
 	last    uint64 // the highest seq seen
 	claimed map[engine.ReservationID]uint64
 	expired uint64
+	buyers  uint64 // of crowds
 }
 
 func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) int64) {
@@ -80,7 +84,7 @@ func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) 
 		limit: s.PerBuyerLimit, attempts: g.opt.MaxAttempts, open: true, holds: map[modelKey]*modelHold{},
 	}}
 	for i := range 3 {
-		n := rapid.Int64Range(0, 8).Draw(rt, "stock")
+		n := rapid.Int64Range(0, rapid.SampledFrom([]int64{8, 40}).Draw(rt, "most")).Draw(rt, "stock")
 		s.Items = append(s.Items, engine.Item{No: uint16(i) * 300, Stock: n}) // numbers of one and two bytes
 	}
 	x.m.stock = make([]int64, 601)
@@ -92,6 +96,7 @@ func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) 
 		"":      func(rt *rapid.T) { x.T = rt; x.compare() },
 		"batch": func(rt *rapid.T) { x.T = rt; x.batch() },
 		"again": func(rt *rapid.T) { x.T = rt; x.batch() }, // twice as likely
+		"crowd": func(rt *rapid.T) { x.T = rt; x.crowd() },
 		"state": func(rt *rapid.T) { x.T = rt; x.state() },
 		"stock": func(rt *rapid.T) { x.T = rt; x.restock() },
 		"reap":  func(rt *rapid.T) { x.T = rt; x.reap() },
@@ -116,7 +121,7 @@ func buyerKey(n uint64) (b engine.BuyerKey) { binary.BigEndian.PutUint64(b[:], n
 func nonceOf(n uint64) (b engine.Nonce)     { binary.BigEndian.PutUint64(b[:], n); return b }
 func fenceNo(n uint64) (b engine.Fence)     { binary.BigEndian.PutUint64(b[:], n); return b }
 
-// batch sends several operations in one call and asks the model of each in turn.
+// batch sends several operations of few buyers.
 func (x *machine) batch() {
 	n := rapid.IntRange(1, 12).Draw(x.T, "n")
 	ops := make([]*op, n)
@@ -124,6 +129,40 @@ func (x *machine) batch() {
 	for i := range ops {
 		ops[i], asks[i] = x.operation()
 	}
+	x.decide(ops, asks)
+}
+
+// crowd sends holds of buyers that are mostly new: the script's fast way, and
+// what makes it leave that way in its midst.
+func (x *machine) crowd() {
+	n := rapid.IntRange(1, 24).Draw(x.T, "n")
+	spread := rapid.SampledFrom([]uint64{3, 1000}).Draw(x.T, "spread") // repeats within the call, or few
+	first := 100 + x.buyers
+	ops := make([]*op, n)
+	asks := make([]func() (*modelHold, bool, engine.Code), n)
+	for i := range ops {
+		k := modelKey{first + rapid.Uint64Range(0, spread*uint64(n)/3).Draw(x.T, "buyer"), rapid.Uint64Range(1, 2).Draw(x.T, "nonce")}
+		if rapid.IntRange(0, 39).Draw(x.T, "known") == 0 {
+			k.buyer = rapid.Uint64Range(1, 5).Draw(x.T, "old")
+		}
+		x.buyers = max(x.buyers, k.buyer-min(k.buyer, 99))
+		var lines []engine.Line
+		for range rapid.IntRange(1, 2).Draw(x.T, "lines") {
+			lines = append(lines, engine.Line{No: rapid.SampledFrom(x.s.Items).Draw(x.T, "sku").No, Quantity: rapid.SampledFrom([]int{1, 1, 1, 2, 4}).Draw(x.T, "quantity")})
+		}
+		ops[i], asks[i] = x.hold(k, lines)
+	}
+	x.decide(ops, asks)
+}
+
+func (x *machine) hold(k modelKey, lines []engine.Line) (*op, func() (*modelHold, bool, engine.Code)) {
+	o, err := holdOp(x.s, engine.HoldRequest{Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce), Lines: lines})
+	x.ok(err)
+	return o, func() (*modelHold, bool, engine.Code) { return x.m.hold(k, lines) }
+}
+
+// decide sends operations in one call and asks the model of each in turn.
+func (x *machine) decide(ops []*op, asks []func() (*modelHold, bool, engine.Code)) {
 	_, err := x.g.decide(x.Context(), x.s.No, 0, x.s.Epoch, ops, 0)
 	x.ok(err)
 	for i, o := range ops {
@@ -132,6 +171,11 @@ func (x *machine) batch() {
 		if code != "" || o.answer.refusal != 0 {
 			if got := engine.CodeOf(refuse(o.answer.refusal)); o.answer.refusal == 0 || got != code {
 				x.Fatalf("operation %d (%s): the gate says %d %s %+v, the model %q", i, kinds[o.kind], o.answer.refusal, got, o.answer.hold, code)
+			}
+			if at := o.answer.hold.Seq; at < x.last {
+				x.Fatalf("operation %d was refused after decision %d, and one before it is %d", i, at, x.last)
+			} else {
+				x.last = at
 			}
 			continue
 		}
@@ -153,9 +197,7 @@ func (x *machine) operation() (*op, func() (*modelHold, bool, engine.Code)) {
 		for range rapid.IntRange(1, 3).Draw(x.T, "lines") {
 			lines = append(lines, engine.Line{No: rapid.SampledFrom(x.s.Items).Draw(x.T, "sku").No, Quantity: rapid.IntRange(1, 2).Draw(x.T, "quantity")})
 		}
-		o, err := holdOp(x.s, engine.HoldRequest{Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce), Lines: lines})
-		x.ok(err)
-		return o, func() (*modelHold, bool, engine.Code) { return x.m.hold(k, lines) }
+		return x.hold(k, lines)
 	}
 	id := engine.ReservationID{Sale: x.s.No, Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce), Created: engine.TimeZero}
 	was := x.m.holds[k] // an operation can only name a hold that was there when it was sent

@@ -3,8 +3,6 @@ package reservation
 import (
 	"context"
 	"errors"
-	"fmt"
-	"sort"
 	"strconv"
 	"strings"
 
@@ -59,56 +57,30 @@ func (g *Gate) Find(ctx context.Context, s *engine.Sale, id engine.ReservationID
 
 // Counters implements engine.GateReader.
 func (g *Gate) Counters(ctx context.Context, s *engine.Sale) ([]engine.Counters, error) {
-	sums := make(map[uint16]*engine.Counters, len(s.Items))
-	for shard := range shardsOf(s) {
-		k := keysOf(s.No, shard)
-		p := g.client.TxPipeline()
-		terms, skus := p.Get(ctx, k.sale), p.HGetAll(ctx, k.sku)
-		_, execErr := p.Exec(ctx)
-		if err := present(terms.Val(), terms.Err(), s); err != nil {
-			return nil, err
+	if s.Shards > 1 {
+		v, err := g.survey(ctx, s, "")
+		return v.total(s), err
+	}
+	k := keysOf(s.No, 0)
+	p := g.client.TxPipeline()
+	terms, skus := p.Get(ctx, k.sale), p.HGetAll(ctx, k.sku)
+	_, execErr := p.Exec(ctx)
+	if err := present(terms.Val(), terms.Err(), s); err != nil {
+		return nil, err
+	}
+	if err := skus.Err(); err != nil {
+		return nil, readFailed(errors.Join(err, execErr))
+	}
+	if len(skus.Val()) == 0 {
+		return nil, frozen("the counters are not at the gate")
+	}
+	only := slice{units: map[uint16]engine.Counters{}}
+	for field, text := range skus.Val() {
+		if err := only.readUnits(field, text); err != nil {
+			return nil, engine.Wrap(err, engine.CodeInternal, "counters of sale %d", s.No)
 		}
-		if err := skus.Err(); err != nil {
-			return nil, readFailed(errors.Join(err, execErr))
-		}
-		if len(skus.Val()) == 0 {
-			return nil, frozen("the counters are not at the gate")
-		}
-		for field, text := range skus.Val() {
-			if field == seqField {
-				continue
-			}
-			if err := addCounters(sums, field, text); err != nil {
-				return nil, engine.Wrap(err, engine.CodeInternal, "counters of sale %d", s.No)
-			}
-		}
 	}
-	out := make([]engine.Counters, 0, len(sums))
-	for _, c := range sums {
-		it, _ := s.ItemByNo(c.No)
-		c.SKU = it.SKU
-		out = append(out, *c)
-	}
-	sort.Slice(out, func(i, j int) bool { return out[i].No < out[j].No })
-	return out, nil
-}
-
-func addCounters(sums map[uint16]*engine.Counters, field, text string) error {
-	no, err := strconv.ParseUint(field, 10, 16)
-	if err != nil {
-		return fmt.Errorf("SKU %q: %w", field, err)
-	}
-	var a, h, p, sold, stock int64
-	if _, err := fmt.Sscanf(text, "%d %d %d %d %d", &a, &h, &p, &sold, &stock); err != nil {
-		return fmt.Errorf("SKU %s has %q: %w", field, text, err)
-	}
-	c := sums[uint16(no)]
-	if c == nil {
-		c = &engine.Counters{No: uint16(no)}
-		sums[uint16(no)] = c
-	}
-	c.Available, c.Held, c.Paying, c.Sold, c.Stock = c.Available+a, c.Held+h, c.Paying+p, c.Sold+sold, c.Stock+stock
-	return nil
+	return survey{only}.total(s), nil
 }
 
 // scanCount is how many records one step of a walk asks for.

@@ -17,7 +17,7 @@ var luaFiles embed.FS
 
 // The gate's script, part by part; the control scripts are a file each.
 var (
-	gateScript    = assemble("bytes", "terms", "stock", "record", "settle", "logs", "hold", "moves", "run", "write")
+	gateScript    = assemble("bytes", "terms", "reads", "fresh", "stock", "record", "settle", "logs", "hold", "moves", "run", "write")
 	createScript  = assemble("create")
 	installScript = assemble("install")
 	restockScript = assemble("restock")
@@ -55,9 +55,10 @@ const replyHead = 6
 
 // decided is the script's whole reply.
 type decided struct {
-	expired int
-	more    bool
-	overdue []engine.Hold
+	seqBefore uint64
+	expired   int
+	more      bool
+	overdue   []engine.Hold
 }
 
 // decide runs the gate's script over operations of one sale, shard and epoch,
@@ -67,6 +68,7 @@ func (g *Gate) decide(ctx context.Context, saleNo uint32, shard int, epoch int64
 	if reap > 0 {
 		name = "reap"
 	}
+	asked := g.soldOut.now()
 	v, err := g.run(ctx, name, gateScript, keysOf(saleNo, shard), arguments(epoch, ops, reap)...)
 	if err != nil {
 		return decided{}, err
@@ -76,37 +78,57 @@ func (g *Gate) decide(ctx context.Context, saleNo uint32, shard int, epoch int64
 		// It ran, and what it did is not known here.
 		return d, engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeInternal, "the gate's reply")
 	}
+	g.soldOut.heard(saleNo, shard, epoch, ops, asked, d)
 	return d, nil
 }
 
-// arguments lays out ARGV as lua/terms.lua says.
+// mostNamed bounds the SKUs that a call names; the script finds the others.
+const mostNamed = 256
+
+// arguments lays out ARGV as lua/terms.lua says. The script trusts the sums.
 func arguments(epoch int64, ops []*op, reap int) []any {
-	args := make([]any, 4, 8+2*len(ops))
-	var named [8]uint16 // few SKUs per batch is the rule; the script finds the others
-	skus := named[:0]
+	var room [16]engine.Line
+	named, most := room[:0], 0
+	plain := len(ops) > 0
 	for _, o := range ops {
+		plain = plain && o.kind == opHold
+		units := 0
 	next:
 		for _, l := range o.lines {
-			for _, no := range skus {
-				if no == l.No {
+			units += l.Quantity
+			for i := range named {
+				if named[i].No == l.No {
+					named[i].Quantity += l.Quantity
 					continue next
 				}
 			}
-			if len(skus) < cap(skus) {
-				skus = append(skus, l.No)
-				args = append(args, uint64(l.No))
+			if len(named) == mostNamed {
+				plain = false
+				continue
 			}
+			named = append(named, l)
 		}
+		most = max(most, units)
 	}
-	args[0], args[1], args[2], args[3] = epoch, reap, len(ops), len(skus)
-	for i := range ops {
-		args = append(args, ops[i].buyer[:])
+	if !plain {
+		most = 0
+	}
+	args := make([]any, 0, 5+2*len(named)+2*len(ops))
+	args = append(args, epoch, reap, len(ops), len(named), most)
+	for _, l := range named {
+		args = append(args, uint64(l.No))
+	}
+	for _, l := range named {
+		args = append(args, l.Quantity)
+	}
+	for _, o := range ops {
+		args = append(args, (*buyerArg)(o))
 	}
 	for i, o := range ops {
 		if o.kind == opHold {
 			o.body[10] = byte(i) // its place in the call
 		}
-		args = append(args, o.body)
+		args = append(args, (*bodyArg)(o))
 	}
 	return args
 }
@@ -114,7 +136,8 @@ func arguments(epoch int64, ops []*op, reap int) []any {
 // read takes the script's reply apart.
 func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 	all, ok := v.([]any)
-	if !ok || len(all) < replyHead+len(ops) {
+	allMade := len(all) == replyHead // every one a hold, in order
+	if !ok || !allMade && len(all) < replyHead+len(ops) {
 		return d, fmt.Errorf("reservation: a reply of %d parts to %d operations", len(all), len(ops))
 	}
 	var head [replyHead]int64
@@ -124,16 +147,23 @@ func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 		}
 	}
 	now, seqBefore, deadline, capMS := head[0], head[1], head[2], head[3]
-	d.expired, d.more = int(head[4]), head[5] != 0
+	d.seqBefore, d.expired, d.more = uint64(seqBefore), int(head[4]), head[5] != 0
+	made := func(o *op, k int64) {
+		h := hold{nonce: o.nonce, state: stateHeld, lines: o.lines, created: now, deadline: deadline, seq: uint64(seqBefore + k)}
+		o.answer.hold = h.view(saleNo, o.buyer, capMS)
+	}
 	for i, o := range ops {
+		if allMade {
+			made(o, int64(i)+1)
+			continue
+		}
 		switch a := all[replyHead+i].(type) {
 		case int64:
 			if a <= 0 {
-				o.answer.refusal = a
+				o.answer.refusal, o.answer.hold.Seq = -(-a % 16), uint64(seqBefore+-a/16)
 				continue
 			}
-			h := hold{nonce: o.nonce, state: stateHeld, lines: o.lines, created: now, deadline: deadline, seq: uint64(seqBefore + a)}
-			o.answer.hold = h.view(saleNo, o.buyer, capMS)
+			made(o, a)
 		case string:
 			if len(a) == 0 {
 				return d, errRecord
@@ -148,6 +178,9 @@ func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 		default:
 			return d, fmt.Errorf("reservation: answer %d is a %T", i, a)
 		}
+	}
+	if allMade {
+		return d, nil
 	}
 	for _, v := range all[replyHead+len(ops):] {
 		a, _ := v.(string)

@@ -17,6 +17,18 @@ const DefaultAudience = "flashsale"
 // is taken as the bytes that it is, at least 32; an empty audience means
 // DefaultAudience.
 func Mint(secret []byte, buyer, audience string, ttl time.Duration) (string, error) {
+	return MintScoped(secret, buyer, audience, "", ttl)
+}
+
+// claims are what a token says.
+type claims struct {
+	jwt.RegisteredClaims
+	Scope string `json:"scope,omitempty"`
+}
+
+// MintScoped does the same for a service: scope names what it may do beyond a
+// buyer, such as reservations:batch.
+func MintScoped(secret []byte, buyer, audience, scope string, ttl time.Duration) (string, error) {
 	switch {
 	case len(secret) < 32:
 		return "", errors.New("buyertoken: the secret needs at least 32 bytes")
@@ -29,8 +41,8 @@ func Mint(secret []byte, buyer, audience string, ttl time.Duration) (string, err
 		audience = DefaultAudience
 	}
 	now := time.Now()
-	return jwt.NewWithClaims(jwt.SigningMethodHS256, jwt.RegisteredClaims{
+	return jwt.NewWithClaims(jwt.SigningMethodHS256, claims{jwt.RegisteredClaims{
 		Subject: buyer, Audience: jwt.ClaimStrings{audience},
 		IssuedAt: jwt.NewNumericDate(now), ExpiresAt: jwt.NewNumericDate(now.Add(ttl)),
-	}).SignedString(secret)
+	}, scope}).SignedString(secret)
 }

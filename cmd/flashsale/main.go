@@ -60,6 +60,11 @@ type CLI struct {
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
 	Loadtest loadtestCmd `cmd:"" help:"Send buyers at a sale, open loop, and end with verify."`
+	Bench    benchCmd    `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
+
+	BenchServer benchServerCmd `cmd:"" hidden:"" help:"A server to compare with."`
+	BenchLoad   benchLoadCmd   `cmd:"" hidden:"" help:"The benchmark's load generator."`
+	BenchGate   benchGateCmd   `cmd:"" hidden:"" help:"The gate without HTTP around it."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

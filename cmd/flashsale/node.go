@@ -132,7 +132,11 @@ func (n *node) openRecord(ctx context.Context) error {
 func (n *node) openGate(ctx context.Context) error {
 	// The gate lists a payment as overdue once nobody can be working on it any more.
 	lease := n.set.paymentBudget() + engine.PaymentMargin
-	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, Registerer: n.reg, Log: n.log})
+	soldOutFor := n.set.SoldOutFor
+	if soldOutFor == 0 {
+		soldOutFor = -1 // the gate's word for never
+	}
+	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, SoldOutFor: soldOutFor, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -201,7 +205,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		Sales: n.cache, Gate: n.gate, Reader: n.gate, Attempts: n.attempts, Payments: n.guard, Stream: n.producer,
 		Outcomes: n.replies, Orders: n.orders, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
 	}, engine.Options{PaymentTimeout: n.guard.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, PaymentTimeout: n.guard.Budget(), Clock: systemClock{}, Log: n.log}
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.guard.Budget(), Clock: systemClock{}, Log: n.log}
 	return err
 }
 

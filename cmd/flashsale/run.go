@@ -100,7 +100,7 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 	if !n.has(roleReaper) {
 		return nil
 	}
-	reaper := &reservation.Reaper{Gate: n.gate, Log: n.log,
+	reaper := &reservation.Reaper{Gate: n.gate, Shards: n.gate, Log: n.log,
 		Sales:   func(context.Context) ([]*engine.Sale, error) { return n.cache.Active(), nil },
 		Overdue: func(s *engine.Sale, h engine.Hold) { worker.Offer(s, h) }}
 	roles[roleReaper] = reaper.Run

@@ -34,6 +34,7 @@ type saleCreateCmd struct {
 	HoldTTL  time.Duration `help:"How long a hold lasts." default:"2m"`
 	HoldCap  time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
 	Limit    int           `help:"Units per buyer." default:"2"`
+	Shards   int           `help:"Slices of the stock, each in a hash slot of its own: 1 to 64." default:"1"`
 	Item     []string      `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
 	File     string        `help:"Take the whole body from this JSON file instead (- for stdin)." placeholder:"FILE"`
 	DryRun   bool          `help:"Print what would be sent, and send nothing."`
@@ -71,7 +72,7 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 		}
 		return body, nil
 	}
-	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit}
+	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit, "shards": c.Shards}
 	if c.Name == "" {
 		body["name"] = c.Sale
 	}
@@ -144,12 +145,20 @@ func (c *saleCmd) AfterApply() error {
 
 type saleStatusCmd struct {
 	Admin
-	Sale string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
+	Sale   string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
+	Shards bool   `help:"Show every shard, and the transfers between them."`
 }
 
 func (c *saleStatusCmd) Run(w *world) error {
 	if c.Sale == "" {
 		c.Sale = "demo"
+	}
+	if c.Shards {
+		var v shardStatus
+		if err := c.call(w, "GET", "/admin/v1/sales/"+url.PathEscape(c.Sale)+"/shards", nil, &v); err != nil {
+			return err
+		}
+		return v.print(w.stdout, c.JSON)
 	}
 	var v saleStatus
 	if err := c.call(w, "GET", "/admin/v1/sales/"+url.PathEscape(c.Sale), nil, &v); err != nil {
@@ -231,7 +240,8 @@ func (v saleStatus) print(out io.Writer, asJSON bool) error {
 }
 
 type stockCmd struct {
-	Add stockAddCmd `cmd:"" help:"Add units to a SKU, or take unsold ones away with a negative delta."`
+	Add  stockAddCmd  `cmd:"" help:"Add units to a SKU, or take unsold ones away with a negative delta."`
+	Move stockMoveCmd `cmd:"" help:"Move available units of a SKU from one shard of a sale to another."`
 }
 
 type stockAddCmd struct {

@@ -31,7 +31,7 @@ type Settings struct {
 	BuyerKey        string   `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
 	BuyerPublicKeys []string `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
 	Audience        string   `help:"The aud that buyer tokens must carry." default:"flashsale"`
-	MaxInFlight     int      `help:"Requests under way at most; more are told 503 overloaded." default:"4096"`
+	MaxInFlight     int      `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded." default:"16384"`
 
 	PaymentURL     string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
@@ -39,6 +39,8 @@ type Settings struct {
 	DefaultWait    time.Duration `help:"How long a checkout waits for the commit unless the client says Prefer: wait=N." default:"5s"`
 	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
 	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
+
+	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 
 	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`
 	Partitions   int32         `help:"Partitions of the topic when it is made." default:"6"`
@@ -136,6 +138,9 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.DrainTimeout <= s.paymentBudget() {
 		p.add("drain-timeout: %s must exceed payment-timeout + 2s = %s, or a shutdown cuts payments off", s.DrainTimeout, s.paymentBudget())
+	}
+	if s.SoldOutFor < 0 || s.SoldOutFor > 5*time.Second {
+		p.add("sold-out-for: %s is not between 0 and 5s", s.SoldOutFor)
 	}
 	if s.MaxAttempts < 1 || s.MaxAttempts > 100 {
 		p.add("max-attempts: %d is not between 1 and 100", s.MaxAttempts)

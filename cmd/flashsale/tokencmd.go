@@ -27,6 +27,7 @@ func (s *Signer) key() (string, error) {
 type tokenCmd struct {
 	Signer
 	Buyer string        `help:"The buyer's id: the token's sub." required:"" placeholder:"ID"`
+	Scope string        `help:"What a service may do beyond a buyer: reservations:batch." placeholder:"SCOPE"`
 	TTL   time.Duration `help:"How long the token is good." default:"1h"`
 }
 
@@ -35,7 +36,7 @@ func (c *tokenCmd) Run(w *world) error {
 	if err != nil {
 		return err
 	}
-	token, err := buyertoken.Mint([]byte(key), c.Buyer, c.Audience, c.TTL)
+	token, err := buyertoken.MintScoped([]byte(key), c.Buyer, c.Audience, c.Scope, c.TTL)
 	if err != nil {
 		return fail(exitUsage, "%v", err)
 	}

@@ -44,11 +44,26 @@ func newRedis(opt Options) (*Backend, error) {
 	if err != nil {
 		return nil, fmt.Errorf("devstack: %s (%w)", redisMissing, err)
 	}
-	return newRedisServer(opt, path)
+	return newRedisServer(opt, path, redisNode{name: "redis"})
 }
 
-func newRedisServer(opt Options, path string) (*Backend, error) {
-	s, err := newServer(opt, "redis")
+// redisNode is what a Redis of a cluster has that another has not.
+type redisNode struct {
+	name    string
+	cluster bool
+}
+
+func (n redisNode) arguments(ports []int) []string {
+	if !n.cluster {
+		return nil
+	}
+	return []string{"--cluster-enabled", "yes", "--cluster-config-file", "nodes.conf", "--cluster-port", strconv.Itoa(ports[1]),
+		"--cluster-node-timeout", strconv.FormatInt(clusterPatience.Milliseconds(), 10), "--cluster-replica-validity-factor", "0",
+		"--repl-diskless-sync-delay", "0"}
+}
+
+func newRedisServer(opt Options, path string, n redisNode) (*Backend, error) {
+	s, err := newServer(opt, n.name)
 	if err != nil {
 		return nil, err
 	}
@@ -62,11 +77,14 @@ func newRedisServer(opt Options, path string) (*Backend, error) {
 		fsync, b.Note = "no", "the last writes are lost if the machine (not just the process) dies: appendfsync no"
 	}
 	s.nports, s.stopSig, s.ready = 1, stopSignal(opt, syscall.SIGTERM), 30*time.Second
+	if n.cluster {
+		s.nports = 2 // its own port for the cluster's bus
+	}
 	s.command = func(ports []int) command {
-		return command{path: path, args: []string{
+		return command{path: path, args: append([]string{
 			"--port", strconv.Itoa(ports[0]), "--bind", "127.0.0.1", "--dir", s.data, "--daemonize", "no",
 			"--appendonly", "yes", "--appendfsync", fsync, "--save", "",
-		}}
+		}, n.arguments(ports)...)}
 	}
 	s.check = func(ctx context.Context, pid int, ports []int) error {
 		info, err := redisInfo(ctx, &redis.Options{Addr: loopback(ports[0])})

@@ -57,6 +57,11 @@ type Problem struct {
 // Of classifies an error. One without a code of ours is internal, and its text
 // stays inside; one that may have happened is unavailable, never failed.
 func Of(err error) Problem {
+	if e, plain := err.(*engine.Error); plain && e.Code != engine.CodeInternal { //nolint:errorlint // the usual case, without a walk; what is wrapped follows
+		if class, known := engine.Codes[e.Code]; known {
+			return Problem{e, class.Status, e.Err}
+		}
+	}
 	var e *engine.Error
 	switch {
 	case errors.As(err, &e) && e.Code != engine.CodeInternal:
@@ -82,6 +87,11 @@ func (p Problem) RetryAfter() int {
 
 // Document gives the JSON, under the request's id if there is one.
 func (p Problem) Document(requestID string) []byte {
+	if len(p.Fields) == 0 && p.Status == engine.Codes[p.Code].Status {
+		if b := p.plain(requestID); b != nil {
+			return b
+		}
+	}
 	d := kinds[p.Code]
 	d.Status, d.RequestID = p.Status, requestID
 	if d.Detail = p.Detail; d.Detail == "" {
@@ -100,6 +110,43 @@ func (p Problem) Document(requestID string) []byte {
 		return b
 	}
 	return append(append(b[:len(b)-1], ','), more[1:]...)
+}
+
+// halves are the documents of each code around its detail: what a crowd is told
+// most is not worth an encoder's time.
+var halves = func() map[engine.Code][2]string {
+	m := make(map[engine.Code][2]string, len(kinds))
+	for code, d := range kinds {
+		d.Detail, d.RequestID = "\x00", "\x00"
+		parts := strings.Split(string(Compact(d)), `"\u0000"`)
+		m[code] = [2]string{parts[0], parts[1]}
+	}
+	return m
+}()
+
+// plain gives the document of a problem whose words need no escapes; nil: they do.
+func (p Problem) plain(requestID string) []byte {
+	half, known := halves[p.Code]
+	detail := p.Detail
+	if detail == "" {
+		detail = kinds[p.Code].Title
+	}
+	if !known || requestID == "" || !unescaped(detail) || !unescaped(requestID) {
+		return nil
+	}
+	b := make([]byte, 0, len(half[0])+len(detail)+len(half[1])+len(requestID)+5)
+	b = append(append(append(append(b, half[0]...), '"'), detail...), '"')
+	b = append(append(append(append(b, half[1]...), '"'), requestID...), '"')
+	return append(b, '}')
+}
+
+func unescaped(s string) bool {
+	for i := range len(s) {
+		if c := s[i]; c < ' ' || c > '~' || c == '"' || c == '\\' {
+			return false
+		}
+	}
+	return true
 }
 
 // Compact gives v as JSON in one line, nothing escaped for HTML; nil if it cannot be.

@@ -29,7 +29,10 @@ type Backend struct {
 	Gate Gate
 	// Advance brings the gate's own clock forward: by waiting, if it is real.
 	Advance func(d time.Duration)
-	// Lose removes one of a sale's keys as an eviction would: sale, sku or buyers.
+	// Shards of the sales; 0: one.
+	Shards int
+	// Lose removes one of a sale's keys, in every shard, as an eviction would:
+	// sale, sku or buyers.
 	Lose func(saleNo uint32, key string)
 	// Tick is a span that the backend's clock can afford to wait for, and that
 	// a test's few calls do not take.
@@ -86,9 +89,16 @@ func Sale(stocks ...int64) *engine.Sale {
 	return s
 }
 
+// draft is a sale that is not at the gate yet.
+func (w *world) draft(stocks ...int64) *engine.Sale {
+	s := Sale(stocks...)
+	s.Shards = max(w.Shards, 1)
+	return s
+}
+
 func (w *world) sale(edit func(s *engine.Sale), stocks ...int64) *engine.Sale {
 	w.Helper()
-	s := Sale(stocks...)
+	s := w.draft(stocks...)
 	if edit != nil {
 		edit(s)
 	}

@@ -10,7 +10,7 @@
 -- deadline is when a held one is due, also while it is paying; when a final one
 -- ended. review is when a paying one is overdue for an answer.
 --
--- takes    ARGV as in terms.lua
+-- takes    what reads.lua gives
 -- touches  nothing yet; write.lua writes the records in `changed`
 -- gives    text[buyer] (string or false), open(buyer) (parsed, settled),
 --          change(buyer), image(hold)
@@ -20,6 +20,12 @@ local S_HELD, S_PAYING, S_ACCEPTED, S_RELEASED, S_EXPIRED = 1, 2, 3, 4, 5
 local text, opened = {}, {}
 local known = false -- whether any record was there
 local changed, is_changed = {}, {}
+
+for i = 1, n do
+  local r = records[i]
+  text[ARGV[buyer1 + i]] = r
+  known = known or r
+end
 
 -- fetch reads the records of buyers first..last of a list in one command.
 local function fetch(list, first, last)

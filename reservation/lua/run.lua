@@ -1,24 +1,28 @@
 -- run.lua: the operations in their order, or the reaper's round.
 --
--- takes    ARGV as in terms.lua
+-- takes    what reads.lua gives
 -- touches  nothing yet; write.lua writes
 -- gives    reply: 1 now, 2 seq before, 3 deadline of new holds, 4 cap, 5 holds
 --          expired, 6 whether a reaper has more to do, then n answers, then
---          the overdue holds as buyer8 hold
+--          the overdue holds as buyer8 hold. An answer is k > 0: a new hold,
+--          whose seq is k above the one before this call; -(16 * k + r): refusal
+--          r, judged when the seq was k above; or the text of hold.lua, moves.lua
 
 local reply = { now, seq_before, deadline, cap, 0, 0 }
 local answers = 6
 
-for i = 1, n, 256 do
-  fetch(ARGV, first_buyer + i - 1, first_buyer + math.min(i + 255, n) - 1)
-end
 for i = 1, n do
-  local buyer, body = ARGV[first_buyer + i - 1], ARGV[first_buyer + n + i - 1]
+  local buyer, body = ARGV[buyer1 + i], ARGV[body1 + i]
+  local answer
   if byte(body) <= 200 then
-    reply[answers + i] = hold(buyer, body, i - 1)
+    answer = hold(buyer, body, i - 1)
   else
-    reply[answers + i] = decide(buyer, body, i - 1)
+    answer = decide(buyer, body, i - 1)
   end
+  if type(answer) == 'number' and answer < 0 then
+    answer = answer - 16 * (seq - seq_before) -- and after which decision
+  end
+  reply[answers + i] = answer
 end
 
 local function visit_review(buyer, room)
@@ -51,7 +55,12 @@ local function visit_purge(buyer)
 end
 
 local budget = tonumber(ARGV[2])
-if budget > 0 then
+if budget < 0 then -- units are looked for, so only what gives some back
+  local a, b
+  budget, a = walk(Q_DUE, -budget, visit_due)
+  budget, b = walk(Q_RETURNED, budget, visit_due)
+  reply[6] = a and b and 0 or 1
+elseif budget > 0 then
   -- Overdue payments first: a flood of expiries must not starve them.
   local a, b, c, d
   budget, a = walk(Q_REVIEW, budget, visit_review)

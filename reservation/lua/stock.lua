@@ -1,15 +1,12 @@
 -- stock.lua: the counters of the SKUs, read once and written once per call.
 --
--- takes    ARGV as in terms.lua
+-- takes    what reads.lua gives
 -- touches  nothing yet; write.lua writes what changed
 -- gives    stock[no] = {available, held, paying, sold, stock}, counters(no),
---          move(lines, first, from, to), seq (the last one given), fault
--- returns  error FROZEN if the hash is gone
+--          move(lines, first, from, to), fault
 
 local AVAILABLE, HELD, PAYING, SOLD, STOCK = 1, 2, 3, 4, 5
 
-local n, m = tonumber(ARGV[3]), tonumber(ARGV[4])
-local first_buyer = 5 + m
 local fault -- set: nothing is written, and this is the answer
 local stock, touched = {}, {}
 
@@ -27,14 +24,8 @@ local function read_counters(text)
   return { tonumber(a), tonumber(h), tonumber(p), tonumber(s), tonumber(t) }
 end
 
-local found = call('HMGET', SKU, 'seq', unpack(ARGV, 5, 4 + m))
-local seq = tonumber(found[1] or nil)
-if not seq then
-  return redis.error_reply('FROZEN the counters are not at the gate')
-end
-local seq_before = seq
 for i = 1, m do
-  stock[tonumber(ARGV[4 + i])] = read_counters(found[i + 1])
+  stock[tonumber(ARGV[no1 + i])] = read_counters(counted[i + 1])
 end
 
 -- counters gives a SKU's counters, reading them if this call has not yet.

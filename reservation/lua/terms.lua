@@ -1,10 +1,13 @@
 -- terms.lua: the sale's terms, the epoch fence and the time of this call.
 --
 -- takes    KEYS: 1 sale, 2 sku, 3 buyers, 4..7 the logs q1..q4, 8 out
---          ARGV: 1 epoch, 2 how many holds a reaper may end (0: no reaper),
---          3 number n of operations, 4 number m of SKUs named, then m SKU
---          numbers in decimal, n buyer keys (8 bytes), n bodies (see hold.lua
---          and moves.lua)
+--          ARGV: 1 epoch, 2 how many holds a reaper may end (0: no reaper; below
+--          0: that many, and it looks for nothing but due ones),
+--          3 number n of operations, 4 number m of SKUs named, 5 the most units
+--          of one hold if all n are holds and all their SKUs are named, else 0;
+--          then m SKU numbers in decimal, m sums of the units that the holds
+--          ask of them, n buyer keys (8 bytes), n bodies (see hold.lua and
+--          moves.lua)
 -- touches  nothing
 -- gives    now (ms since the engine's zero of time), limit, ttl, cap, keep,
 --          max_attempts, lease, accepting

@@ -20,6 +20,7 @@ import (
 	"crypto/rand"
 	"database/sql"
 	"encoding/hex"
+	"errors"
 	"fmt"
 	"net/url"
 	"os"
@@ -141,6 +142,29 @@ func Unique() string {
 func OwnRedis(t testing.TB) *devstack.Backend {
 	t.Helper()
 	return own(t, devstack.Options{Redis: child, Postgres: off, Kafka: off}).Redis
+}
+
+// OwnRedisCluster starts a Redis Cluster for this test alone: three masters with
+// a replica each, six processes, in about a second.
+func OwnRedisCluster(t testing.TB) *devstack.RedisCluster {
+	t.Helper()
+	skipShort(t)
+	ctx, cancel := context.WithTimeout(context.Background(), startPatience)
+	defer cancel()
+	dir, err := makeDir()
+	if err != nil {
+		t.Fatalf("testenv: %v", err)
+	}
+	c, err := devstack.StartRedisCluster(ctx, devstack.Options{DataDir: dir, Ephemeral: true, Redis: child})
+	if err != nil {
+		t.Fatalf("testenv: %v", explain(err))
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(c.Close(), os.RemoveAll(dir)); err != nil {
+			t.Errorf("testenv: close: %v", err)
+		}
+	})
+	return c
 }
 
 // OwnPostgres starts a Postgres for this test alone. Prefer Postgres: this costs a second.

@@ -1,0 +1,416 @@
+package load
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"net/netip"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"strconv"
+	"syscall"
+	"time"
+	"unsafe"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+	"golang.org/x/sys/unix"
+)
+
+// conn is one connection and the request that is under way on it.
+type conn struct {
+	fd   int
+	busy bool
+	step int           // 0 or 1
+	n    uint64        // which request
+	due  time.Duration // when it was due
+	in   []byte        // what has come of its answer
+	id   []byte
+}
+
+type runner struct {
+	spec    *Spec
+	build   *builder
+	conns   []*conn
+	byFD    map[int32]*conn
+	free    []*conn
+	queue   []time.Duration // open loop: due and without a connection
+	epoll   int
+	base    time.Time
+	n       uint64
+	out     []byte
+	stopped bool
+	res     Result
+	counts  map[int]uint64
+	latency *hdrhistogram.Histogram
+	late    *hdrhistogram.Histogram
+}
+
+const longest = 60 * time.Second
+
+// Run makes one measurement. It takes over its thread's processor, and turns
+// the garbage collector off meanwhile: nothing is allocated per request.
+func Run(s Spec, tokens [][]byte) (Result, error) {
+	if err := s.check(tokens); err != nil {
+		return Result{}, err
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	if s.Core >= 0 {
+		var set unix.CPUSet
+		set.Set(s.Core)
+		if err := unix.SchedSetaffinity(0, &set); err != nil {
+			return Result{}, fmt.Errorf("load: processor %d: %w", s.Core, err)
+		}
+	}
+	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // 50 µs by default, which is a whole request
+	r := &runner{spec: &s, build: newBuilder(&s, tokens), byFD: map[int32]*conn{}, counts: map[int]uint64{},
+		latency: hdrhistogram.New(1, longest.Microseconds(), 3), late: hdrhistogram.New(1, longest.Microseconds(), 3)}
+	if s.Kind == Batch {
+		var err error
+		if r.build.service, err = serviceToken(s.Key); err != nil {
+			return Result{}, err
+		}
+	}
+	defer r.close()
+	if err := r.connect(); err != nil {
+		return Result{}, err
+	}
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1))
+	err := r.run()
+	r.finish()
+	return r.res, err
+}
+
+func (s *Spec) check(tokens [][]byte) error {
+	switch {
+	case s.Conns < 1 || s.Window <= 0 || len(s.SKUs) == 0 || len(s.Sales) == 0 || s.Buyers < 1:
+		return errors.New("load: conns, window, skus, sales and buyers must be given")
+	case s.Kind != Script && len(tokens) < s.Buyers:
+		return fmt.Errorf("load: %d tokens for %d buyers", len(tokens), s.Buyers)
+	case (s.Kind == Batch || s.Kind == Script) && s.Depth < 1:
+		return errors.New("load: depth must be given")
+	}
+	return nil
+}
+
+func (r *runner) connect() (err error) {
+	at, err := netip.ParseAddrPort(r.spec.Addr)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
+		return err
+	}
+	for range r.spec.Conns {
+		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("load: connection %d: %w", len(r.conns), err)
+		}
+		c := &conn{fd: fd, in: make([]byte, 0, 4096)}
+		r.conns, r.byFD[int32(fd)] = append(r.conns, c), c
+		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+			return fmt.Errorf("load: %s: %w", r.spec.Addr, err)
+		}
+		if err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)); err != nil {
+			return err
+		}
+		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+			return err
+		}
+	}
+	r.free = slices.Clone(r.conns)
+	return nil
+}
+
+func (r *runner) close() {
+	for _, c := range r.conns {
+		_ = unix.Close(c.fd)
+	}
+	_ = unix.Close(r.epoll)
+}
+
+// run is the loop.
+func (r *runner) run() error {
+	s := r.spec
+	dice := rand.New(rand.NewPCG(s.Seed, 1)) //nolint:gosec // arrivals that can be drawn again
+	events := make([]unix.EpollEvent, 512)
+	begin, end := s.Lead, s.Lead+s.Window
+	r.base = time.Now()
+	var next, now time.Duration
+	var cpuBegin float64
+	started := false
+	if s.Rate == 0 {
+		for len(r.free) > 0 {
+			if err := r.send(r.take(), 0); err != nil {
+				return err
+			}
+		}
+	}
+	for {
+		now = time.Since(r.base)
+		if !started && now >= begin {
+			started, cpuBegin = true, processorSeconds()
+		}
+		if now >= end && !r.stopped {
+			r.stopped = true
+			r.res.CPU = processorSeconds() - cpuBegin
+			r.res.Late = uint64(len(r.queue))
+		}
+		if r.stopped && len(r.free) == len(r.conns) || now >= end+s.Patience {
+			return nil
+		}
+		wait := end - now
+		if r.stopped {
+			wait = end + s.Patience - now
+		} else if s.Rate > 0 {
+			for next <= now && next < end {
+				if err := r.arrive(next, now); err != nil {
+					return err
+				}
+				next += time.Duration(dice.ExpFloat64() / s.Rate * float64(time.Second))
+			}
+			wait = max(0, min(next, end)-time.Since(r.base))
+		}
+		n, err := epollWait(r.epoll, events, wait)
+		if err != nil {
+			return err
+		}
+		now = time.Since(r.base)
+		for _, e := range events[:n] {
+			if err := r.readable(r.byFD[e.Fd], now); err != nil {
+				return err
+			}
+		}
+	}
+}
+
+// arrive handles a request that is due.
+func (r *runner) arrive(due, now time.Duration) error {
+	counts := due >= r.spec.Lead
+	if counts {
+		r.res.Due++
+		_ = r.late.RecordValue(min((now - due).Microseconds(), longest.Microseconds()))
+	}
+	if len(r.free) > 0 {
+		return r.send(r.take(), due)
+	}
+	if !r.spec.TurnAway {
+		r.queue = append(r.queue, due)
+	} else if counts {
+		r.res.Turned++
+	}
+	return nil
+}
+
+func (r *runner) take() *conn {
+	c := r.free[len(r.free)-1]
+	r.free = r.free[:len(r.free)-1]
+	return c
+}
+
+// send begins a request.
+func (r *runner) send(c *conn, due time.Duration) error {
+	c.n, c.due, c.step, c.busy = r.n, due, 0, true
+	r.n++
+	r.out = r.build.first(r.out[:0], c.n)
+	return r.write(c)
+}
+
+func (r *runner) write(c *conn) error {
+	c.in = c.in[:0]
+	for out := r.out; len(out) > 0; {
+		n, err := rawWrite(c.fd, out)
+		switch {
+		case err == unix.EAGAIN:
+			_, _ = unix.Poll([]unix.PollFd{{Fd: int32(c.fd), Events: unix.POLLOUT}}, 1000)
+		case err == unix.EINTR:
+		case err != 0:
+			return fmt.Errorf("load: the server broke a connection while it was written to: %w", err)
+		}
+		out = out[n:]
+	}
+	return nil
+}
+
+// readable takes what has come.
+func (r *runner) readable(c *conn, now time.Duration) error {
+	for {
+		if len(c.in) == cap(c.in) {
+			c.in = slices.Grow(c.in, 64<<10)
+		}
+		n, err := rawRead(c.fd, c.in[len(c.in):cap(c.in)])
+		if err == unix.EAGAIN || err == unix.EINTR {
+			return nil
+		}
+		if err != 0 || n == 0 {
+			return fmt.Errorf("load: the server closed a connection (%d bytes of an answer had come: %q)", len(c.in), clip(c.in))
+		}
+		full := n == cap(c.in)-len(c.in)
+		c.in = c.in[:len(c.in)+n]
+		if !full {
+			break
+		}
+	}
+	var a answer
+	var whole bool
+	if r.spec.Kind == Script {
+		a, whole = readScript(c.in, r.spec.Depth)
+	} else {
+		a, whole = readHTTP(c.in)
+	}
+	if !whole {
+		return nil
+	}
+	if !c.busy {
+		return fmt.Errorf("load: an answer that nobody asked for: %q", clip(c.in))
+	}
+	return r.answered(c, a, now)
+}
+
+// answered books an answer and sends what follows.
+func (r *runner) answered(c *conn, a answer, now time.Duration) error {
+	r.counts[a.status]++
+	good := r.judge(c, a)
+	if good > 0 {
+		r.res.Steps[c.step] += uint64(good)
+		if c.step == 0 && (r.spec.Kind == ReserveRelease || r.spec.Kind == Purchase) && !r.stopped {
+			if c.id = append(c.id[:0], idIn(a.body)...); len(c.id) == 0 {
+				return fmt.Errorf("load: a reservation without an id: %q", clip(a.body))
+			}
+			c.step = 1
+			r.out = r.build.second(r.out[:0], c.n, c.id)
+			return r.write(c)
+		}
+		r.book(c, good, now)
+	}
+	c.busy = false
+	r.free = append(r.free, c)
+	if r.stopped {
+		return nil
+	}
+	if r.spec.Rate == 0 {
+		return r.send(r.take(), now)
+	}
+	if len(r.queue) > 0 {
+		due := r.queue[0]
+		r.queue = r.queue[1:]
+		return r.send(r.take(), due)
+	}
+	return nil
+}
+
+// book counts a good end: by when it came for the rate, and in the open loop by
+// when it was due for the latency.
+func (r *runner) book(c *conn, good int, now time.Duration) {
+	begin, end := r.spec.Lead, r.spec.Lead+r.spec.Window
+	inside := now >= begin && now < end
+	if inside {
+		r.res.Good += uint64(good)
+	}
+	if r.spec.Rate > 0 {
+		inside = c.due >= begin && c.due < end
+	}
+	if inside {
+		_ = r.latency.RecordValue(min((now - c.due).Microseconds(), longest.Microseconds()))
+	}
+}
+
+var lineMark = []byte(`"state":"held"`)
+
+// judge says how many good ends an answer is worth, and notes what is wrong.
+func (r *runner) judge(c *conn, a answer) int {
+	want, text := r.spec.Status, r.spec.Text
+	if c.step == 1 {
+		want, text = 200, ""
+		if r.spec.Kind == Purchase {
+			want = 201
+		}
+	}
+	worth := 1
+	ok := a.status == want && (text == "" || bytes.Contains(a.body, []byte(text)))
+	switch {
+	case ok && r.spec.Kind == Script:
+		worth = a.good
+		ok = a.good == r.spec.granted(c.n)
+	case ok && r.spec.Kind == Batch:
+		worth = bytes.Count(a.body, lineMark)
+		ok = worth == r.spec.Depth
+	}
+	if ok {
+		return worth
+	}
+	if slices.Contains(r.spec.Allow, a.status) && a.status != want {
+		return 0
+	}
+	if r.res.Bad++; len(r.res.Wrong) < 3 {
+		r.res.Wrong = append(r.res.Wrong, fmt.Sprintf("%d: %s", a.status, clip(a.body)))
+	}
+	return 0
+}
+
+func (r *runner) finish() {
+	r.res.Seconds = r.spec.Window.Seconds()
+	r.res.Rate = float64(r.res.Good) / r.res.Seconds
+	r.res.Open = len(r.conns) - len(r.free)
+	r.res.Next = r.spec.Next + r.n*uint64(max(1, r.spec.Depth))
+	r.res.Answers = map[string]uint64{}
+	for status, n := range r.counts {
+		r.res.Answers[strconv.Itoa(status)] = n
+	}
+	r.res.Latency, r.res.Lateness = summary(r.latency), summary(r.late)
+}
+
+func summary(h *hdrhistogram.Histogram) Latency {
+	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) }
+	return Latency{N: h.TotalCount(), P50: at(50), P99: at(99), P999: at(99.9), Max: float64(h.Max())}
+}
+
+func clip(b []byte) []byte { return b[:min(len(b), 300)] }
+
+func processorSeconds() float64 {
+	var u unix.Rusage
+	_ = unix.Getrusage(unix.RUSAGE_SELF, &u)
+	return float64(u.Utime.Nano()+u.Stime.Nano()) / 1e9
+}
+
+// The raw calls spare the scheduler's book-keeping: the sockets do not block,
+// and there is no other goroutine that would want to run.
+
+func rawWrite(fd int, b []byte) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall(unix.SYS_WRITE, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b))) //nolint:gosec // a plain write(2)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), 0
+}
+
+func rawRead(fd int, b []byte) (int, syscall.Errno) {
+	n, _, e := syscall.RawSyscall(unix.SYS_READ, uintptr(fd), uintptr(unsafe.Pointer(&b[0])), uintptr(len(b))) //nolint:gosec // a plain read(2)
+	if e != 0 {
+		return 0, e
+	}
+	return int(n), 0
+}
+
+// epollWait waits with the nanoseconds of epoll_pwait2 (Linux 5.11), else with
+// milliseconds rounded down: better awake early than late.
+func epollWait(fd int, events []unix.EpollEvent, wait time.Duration) (int, error) {
+	ts := unix.NsecToTimespec(int64(max(0, wait)))
+	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(unsafe.Pointer(&ts)), 0, 0) //nolint:gosec // no wrapper exists
+	switch e {
+	case 0:
+		return int(n), nil
+	case unix.EINTR:
+		return 0, nil
+	case unix.ENOSYS:
+		m, err := unix.EpollWait(fd, events, int(wait.Milliseconds()))
+		if err == unix.EINTR {
+			return 0, nil
+		}
+		return m, err
+	}
+	return 0, e
+}
