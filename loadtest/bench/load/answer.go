@@ -36,9 +36,32 @@ func readHTTP(b []byte) (a answer, ok bool) {
 		return a, len(a.body) >= n
 	}
 	if bytes.Contains(bytes.ToLower(head), chunked) {
-		return a, bytes.HasSuffix(a.body, lastChunk) || bytes.Equal(a.body, lastChunk[2:])
+		if !bytes.HasSuffix(a.body, lastChunk) && !bytes.Equal(a.body, lastChunk[2:]) {
+			return a, false
+		}
+		a.body = joined(a.body)
+		return a, true
 	}
 	return a, true // nothing says how long: the status is all that is counted
+}
+
+// joined takes a whole body out of its chunks, in place: what is looked for in it
+// may lie across two of them.
+func joined(b []byte) []byte {
+	out := b[:0]
+	for {
+		end := bytes.IndexByte(b, '\n')
+		if end < 1 {
+			return out
+		}
+		size, err := strconv.ParseUint(string(bytes.TrimSpace(b[:end])), 16, 31)
+		b = b[end+1:]
+		if err != nil || size == 0 || uint64(len(b)) < size+2 {
+			return out
+		}
+		out = append(out, b[:size]...)
+		b = b[size+2:]
+	}
 }
 
 // length reads Content-Length, which comes as any server likes to spell it.

@@ -39,6 +39,13 @@ func TestAnAnswerIsReadWhenItIsWholeAndNotBefore(t *testing.T) {
 	}
 }
 
+func TestWhatLiesAcrossTwoChunksIsFound(t *testing.T) {
+	a, ok := readHTTP([]byte("HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nA\r\n\"state\":\"h\r\n4\r\neld\"\r\n0\r\n\r\n"))
+	if !ok || string(a.body) != string(lineMark) {
+		t.Errorf("%q, %v", a.body, ok)
+	}
+}
+
 func TestScriptRepliesAreCounted(t *testing.T) {
 	const hold, no = "*3\r\n:1\r\n:41\r\n:1700000000000\r\n", "*3\r\n:-1\r\n:0\r\n:0\r\n"
 	a, ok := readScript([]byte(hold+no+hold), 3)
