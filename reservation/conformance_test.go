@@ -107,9 +107,6 @@ func onMiniredis(t *testing.T) gatetest.Backend {
 }
 
 func onRedis(t *testing.T) gatetest.Backend {
-	if testing.Short() {
-		t.Skip("needs redis-server")
-	}
 	return onServer(t, testenv.Redis(t))
 }
 

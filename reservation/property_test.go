@@ -34,9 +34,6 @@ func TestRandomBatchesAgreeWithTheModelOnMiniredis(t *testing.T) {
 // Redis has its own clock and its own Lua. Nothing is due here; times are
 // taken from its answers.
 func TestRandomBatchesAgreeWithTheModelOnRedis(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs redis-server")
-	}
 	g := openInside(t, testenv.Redis(t), Options{MaxAttempts: 2})
 	rapid.Check(t, func(rt *rapid.T) { check(rt, g, time.Hour, nil) })
 }

@@ -15,13 +15,6 @@ import (
 	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
 )
 
-func needsRedis(t *testing.T) {
-	t.Helper()
-	if testing.Short() {
-		t.Skip("needs redis-server")
-	}
-}
-
 func bigSale(stock int64) *engine.Sale {
 	testSale++
 	return &engine.Sale{No: testSale, Epoch: 1, State: engine.SaleOpen, PerBuyerLimit: 9, HoldTTL: time.Hour, HoldCap: 2 * time.Hour, Items: []engine.Item{{Stock: stock}}}
@@ -32,7 +25,6 @@ func oneUnit(buyer uint64) engine.HoldRequest {
 }
 
 func TestAScriptThatRedisHasForgottenIsSentAgain(t *testing.T) {
-	needsRedis(t)
 	b := testenv.OwnRedis(t)
 	g := openInside(t, b.URL, Options{})
 	s := bigSale(10)
@@ -55,7 +47,6 @@ func TestAScriptThatRedisHasForgottenIsSentAgain(t *testing.T) {
 // With everysec this test fails: Redis holds its log's writes back, but not the
 // answers, while a background fsync runs, and what it held back dies with it.
 func TestARedisKilledInFlightComesBackWithoutLossOrOversell(t *testing.T) {
-	needsRedis(t)
 	b := testenv.OwnRedis(t)
 	g := openInside(t, b.URL, Options{CallTimeout: 5 * time.Second})
 	if err := g.client.ConfigSet(t.Context(), "appendfsync", "always").Err(); err != nil {
@@ -135,7 +126,6 @@ func TestARedisKilledInFlightComesBackWithoutLossOrOversell(t *testing.T) {
 }
 
 func TestAnEmptyRedisAfterARestartIsFrozenNotSoldOut(t *testing.T) {
-	needsRedis(t)
 	b := testenv.OwnRedis(t)
 	g := openInside(t, b.URL, Options{})
 	s := bigSale(10)
@@ -166,7 +156,6 @@ func TestAnEmptyRedisAfterARestartIsFrozenNotSoldOut(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestARedisThatHangsLeavesTheAnswerUnknown(t *testing.T) {
-	needsRedis(t)
 	b := testenv.OwnRedis(t)
 	g := openInside(t, b.URL, Options{CallTimeout: 300 * time.Millisecond})
 	s := bigSale(10)

@@ -100,7 +100,6 @@ func redisMicros(b *testing.B, g *Gate) (us float64) {
 
 // A crowd that asks for what is gone costs a few looks, not one each.
 func TestACrowdAtASoldOutSaleSharesItsLooks(t *testing.T) {
-	needsRedis(t)
 	g := openInside(t, testenv.OwnRedis(t).URL, Options{SoldOutFor: -1})
 	const shards, crowd, each = 16, 250, 8
 	s := shardedSale(shards, 1)

@@ -419,7 +419,6 @@ func (x *sharded) restock(rt *rapid.T) {
 // Everything at once on a real Redis: buyers of all shards, operators who change
 // the stock, transfers in both directions, balance; and somebody who adds up.
 func TestNothingIsLostOrMadeWhileEverythingMoves(t *testing.T) {
-	needsRedis(t)
 	g := openInside(t, testenv.Redis(t), Options{SoldOutFor: -1})
 	const shards, stock = 8, 400
 	s := shardedSale(shards, stock)
@@ -503,7 +502,6 @@ func TestNothingIsLostOrMadeWhileEverythingMoves(t *testing.T) {
 // Buyers of one shard only, more than there are units anywhere: everything is
 // sold, to the last unit of the farthest shard, before anybody hears sold out.
 func TestOneShardsBuyersGetTheLastUnitOfEveryShard(t *testing.T) {
-	needsRedis(t)
 	c := testenv.OwnRedisCluster(t)
 	g := openInside(t, c.URL, Options{SoldOutFor: -1})
 	other := openInside(t, c.URL, Options{SoldOutFor: -1}) // another node
@@ -667,7 +665,6 @@ func TestAStaleChangeOfStockDoesNothing(t *testing.T) {
 
 // A master dies for good: its shards answer again from the replica, scripts and all.
 func TestShardsAnswerAgainAfterTheirMasterDied(t *testing.T) {
-	needsRedis(t)
 	c := testenv.OwnRedisCluster(t)
 	g := openInside(t, c.URL, Options{SoldOutFor: -1, CallTimeout: time.Second})
 	s := shardedSale(6, 600)

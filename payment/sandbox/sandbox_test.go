@@ -455,7 +455,7 @@ func FuzzNoBodyBreaksTheSandbox(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path, key, payload string) {
 		r, err := http.NewRequest(method, "http://sandbox.test"+path, strings.NewReader(payload))
 		if err != nil || !strings.HasPrefix(r.URL.Path, "/") {
-			t.Skip()
+			return // no request that a client could send
 		}
 		r.Header.Set("Idempotency-Key", key)
 		s := newServer(t, Config{HangFor: 1})

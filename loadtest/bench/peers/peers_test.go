@@ -18,9 +18,6 @@ const testKey = "0123456789abcdef0123456789abcdef"
 // The other ways must be right to be worth a comparison: they sell what there
 // is, once, to those who may.
 func TestTheOtherWaysSellWhatThereIs(t *testing.T) {
-	if testing.Short() {
-		t.Skip("needs Redis and Postgres")
-	}
 	redis, postgres := testenv.OwnRedis(t).URL, testenv.Postgres(t)
 	c, err := Client(redis, 1)
 	if err != nil {
