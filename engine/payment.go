@@ -22,11 +22,28 @@ type Attempt struct {
 
 // Payment is what a provider says of an attempt.
 type Payment struct {
-	State       PaymentState // authorised, declined, captured, voided, refunded, unknown (still processing)
+	State       PaymentState // authorised, declined, captured, voided, refunded, action_required, unknown (still processing)
 	Provider    string
 	Ref         string // the provider's own id
 	DeclineCode string
 	Amount      Money
+	Action      NextAction // set in state action_required
+}
+
+// NextAction is what the buyer has to do before the provider goes on.
+type NextAction struct {
+	Type string // "redirect_to_url"
+	URL  string
+}
+
+// ProviderEvent is what a provider's webhook says, once its signature holds. It
+// is a hint and not the truth: whoever acts on it asks the provider.
+type ProviderEvent struct {
+	Provider string
+	ID       string    // the provider's, the same in every delivery of the event
+	Type     string    // the provider's word for it
+	Attempt  AttemptID // zero if the event is about none of ours
+	At       time.Time // when the provider made it
 }
 
 // Order is the record of a paid reservation.

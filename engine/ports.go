@@ -147,6 +147,8 @@ type Payments interface {
 	// Void gives an authorisation back, whether or not the reference is known.
 	// Repeatable; an attempt that the provider never saw is voided too.
 	Void(ctx context.Context, a Attempt) (Payment, error)
+	// Refund gives captured money back, all of it. Repeatable.
+	Refund(ctx context.Context, a Attempt) (Payment, error)
 	// Lookup asks what became of an attempt: CodeNotFound if the provider never saw it.
 	Lookup(ctx context.Context, a Attempt) (Payment, error)
 }

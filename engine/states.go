@@ -44,6 +44,7 @@ const (
 	PaymentCaptured    PaymentState = "captured"
 	PaymentDeclined    PaymentState = "declined"
 	PaymentUnknown     PaymentState = "unknown"
+	PaymentNeedsAction PaymentState = "action_required" // the buyer has to do something at the provider: 3-D Secure
 	PaymentVoided      PaymentState = "voided"
 	PaymentRefunded    PaymentState = "refunded"
 )
@@ -52,8 +53,9 @@ const (
 // certainly never sent ends as voided: there is nothing at the provider.
 var PaymentMoves = map[PaymentState][]PaymentState{
 	PaymentNone:        {PaymentAuthorising},
-	PaymentAuthorising: {PaymentAuthorised, PaymentDeclined, PaymentUnknown, PaymentVoided},
-	PaymentUnknown:     {PaymentAuthorised, PaymentDeclined, PaymentVoided},
+	PaymentAuthorising: {PaymentAuthorised, PaymentDeclined, PaymentUnknown, PaymentNeedsAction, PaymentVoided},
+	PaymentUnknown:     {PaymentAuthorised, PaymentDeclined, PaymentNeedsAction, PaymentVoided},
+	PaymentNeedsAction: {PaymentAuthorised, PaymentDeclined, PaymentUnknown, PaymentVoided},
 	PaymentAuthorised:  {PaymentCaptured, PaymentVoided},
 	PaymentCaptured:    {PaymentRefunded},
 	PaymentDeclined:    {},

@@ -286,6 +286,13 @@ func (w provider) Void(_ context.Context, a Attempt) (p Payment, err error) {
 	return p, err
 }
 
+func (w provider) Refund(_ context.Context, a Attempt) (Payment, error) {
+	if w.money[a.ID] == PaymentCaptured {
+		w.money[a.ID] = PaymentRefunded
+	}
+	return Payment{State: w.money[a.ID]}, nil
+}
+
 func (w provider) Lookup(_ context.Context, a Attempt) (p Payment, err error) {
 	err = w.do("lookup", func() error {
 		s, ok := w.money[a.ID]

@@ -60,6 +60,11 @@ func (g *Guard) Void(ctx context.Context, a engine.Attempt) (engine.Payment, err
 	return g.call(ctx, "void", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Void(ctx, a) })
 }
 
+// Refund gives captured money back; it is repeated.
+func (g *Guard) Refund(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return g.call(ctx, "refund", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Refund(ctx, a) })
+}
+
 // Lookup asks what became of an attempt; it is repeated.
 func (g *Guard) Lookup(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
 	return g.call(ctx, "lookup", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Lookup(ctx, a) })

@@ -41,6 +41,9 @@ func (f *fake) Capture(ctx context.Context, _ engine.Attempt) (engine.Payment, e
 func (f *fake) Void(ctx context.Context, _ engine.Attempt) (engine.Payment, error) {
 	return f.call(ctx)
 }
+func (f *fake) Refund(ctx context.Context, _ engine.Attempt) (engine.Payment, error) {
+	return f.call(ctx)
+}
 func (f *fake) Lookup(ctx context.Context, _ engine.Attempt) (engine.Payment, error) {
 	return f.call(ctx)
 }

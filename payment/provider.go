@@ -28,6 +28,8 @@ type Provider interface {
 	// Void cancels the attempt and bars it if it was never seen. It never gives
 	// captured money back: it reports the state captured. Repeatable.
 	Void(ctx context.Context, a engine.Attempt) (engine.Payment, error)
+	// Refund gives the whole captured amount back. Repeatable.
+	Refund(ctx context.Context, a engine.Attempt) (engine.Payment, error)
 	// Lookup reads what became of the attempt.
 	Lookup(ctx context.Context, a engine.Attempt) (engine.Payment, error)
 }

@@ -109,18 +109,28 @@ func (c *Sandbox) Authorise(ctx context.Context, a engine.Attempt) (engine.Payme
 
 // Capture takes the money.
 func (c *Sandbox) Capture(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return c.act(ctx, a, "capture")
+}
+
+// Refund gives captured money back, all of it.
+func (c *Sandbox) Refund(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return c.act(ctx, a, "refund")
+}
+
+// act does something to the payment that the attempt made, by its reference.
+func (c *Sandbox) act(ctx context.Context, a engine.Attempt, what string) (engine.Payment, error) {
 	ref := a.ProviderRef
 	if ref == "" {
 		p, err := c.Lookup(ctx, a)
 		switch {
 		case engine.CodeOf(err) == engine.CodeNotFound:
-			return p, notTaken(ErrRejected, "the provider knows no payment of attempt %s to capture", a.ID)
+			return p, notTaken(ErrRejected, "the provider knows no payment of attempt %s to %s", a.ID, what)
 		case err != nil:
 			return p, err
 		}
 		ref = p.Ref
 	}
-	r, err := c.call(ctx, http.MethodPost, "/v1/payment_intents/"+url.PathEscape(ref)+"/capture", a.ID.String()+":capture", nil)
+	r, err := c.call(ctx, http.MethodPost, "/v1/payment_intents/"+url.PathEscape(ref)+"/"+what, a.ID.String()+":"+what, nil)
 	if err != nil {
 		return engine.Payment{}, err
 	}

@@ -234,6 +234,7 @@ func (f byAttempt) Authorise(_ context.Context, a engine.Attempt) (engine.Paymen
 }
 func (f byAttempt) Capture(_ context.Context, a engine.Attempt) (engine.Payment, error) { return f(a) }
 func (f byAttempt) Void(_ context.Context, a engine.Attempt) (engine.Payment, error)    { return f(a) }
+func (f byAttempt) Refund(_ context.Context, a engine.Attempt) (engine.Payment, error)  { return f(a) }
 func (f byAttempt) Lookup(_ context.Context, a engine.Attempt) (engine.Payment, error)  { return f(a) }
 
 func TestAnOpenBreakerIsWaitedForAndNoFailureOfTheAttempt(t *testing.T) {

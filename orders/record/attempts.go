@@ -63,7 +63,7 @@ func (a *Attempts) one(ctx context.Context, k kind, sql string, args ...any) (ou
 func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.Duration) (engine.Attempt, error) {
 	got, err := a.one(ctx, writing, `
 		UPDATE payments p SET lease_until = clock_timestamp() + $2::interval, updated_at = clock_timestamp()
-		WHERE p.id = $1 AND p.state IN ('authorising', 'unknown', 'authorised') AND p.lease_until <= clock_timestamp()
+		WHERE p.id = $1 AND p.state IN ('authorising', 'unknown', 'action_required', 'authorised') AND p.lease_until <= clock_timestamp()
 		RETURNING `+attemptColumns, id[:], lease)
 	if engine.CodeOf(err) != engine.CodeNotFound {
 		return got, err

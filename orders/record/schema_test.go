@@ -24,7 +24,7 @@ func checked(t *testing.T, url, name string) []string {
 		t.Fatalf("constraint %s: %v", name, err)
 	}
 	var out []string
-	for _, m := range regexp.MustCompile(`'([a-z]+)'`).FindAllStringSubmatch(def, -1) {
+	for _, m := range regexp.MustCompile(`'([a-z_]+)'`).FindAllStringSubmatch(def, -1) {
 		out = append(out, m[1])
 	}
 	slices.Sort(out)

@@ -46,7 +46,7 @@ func (a *Attempts) Unfinished(ctx context.Context, olderThan time.Duration, limi
 	return a.list(ctx, `
 		WITH due AS (
 			SELECT p.id FROM payments p
-			WHERE p.state IN ('authorising', 'unknown', 'authorised')
+			WHERE p.state IN ('authorising', 'unknown', 'action_required', 'authorised')
 				AND p.lease_until <= clock_timestamp() - $2::interval
 				AND p.listed_at <= clock_timestamp() - $3::interval
 				AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation)
