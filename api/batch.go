@@ -8,8 +8,9 @@ import (
 	"runtime/debug"
 	"strconv"
 	"strings"
-	"sync/atomic"
+	"sync"
 	"time"
+	"unsafe"
 
 	"github.com/valyala/fasthttp"
 
@@ -27,7 +28,6 @@ import (
 const (
 	MaxBatchLines = 1024
 	MaxBatchBody  = 1 << 20 // bytes
-	batchInFlight = 256     // lines of one request at the gate at once: as many as one call takes
 )
 
 // ScopeBatch is the scope that lets a token name the buyers.
@@ -39,7 +39,9 @@ const ndjson = "application/x-ndjson"
 // asks once the headers are there, before it makes room for a body.
 func (s *Server) bodyLimit(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig) {
 	if uri := h.RequestURI(); bytes.HasSuffix(uri, batchSuffix) && h.IsPost() {
-		if who, err := s.buyers.authenticate(h); err == nil && who.batch {
+		var in head
+		in.read(h.RawHeaders())
+		if who, err := s.buyers.authenticate(in.authorization, s.opt.Now()); err == nil && who.batch {
 			c.MaxRequestBodySize = MaxBatchBody
 			c.WriteTimeout = s.opt.RequestTimeout + s.opt.WriteTimeout // it is written while it is decided
 		}
@@ -49,80 +51,109 @@ func (s *Server) bodyLimit(h *fasthttp.RequestHeader) (c fasthttp.RequestConfig)
 
 var batchSuffix = []byte("/reservations:batch")
 
-// wanted is one line as it was read.
-type wanted struct {
-	engine.ReserveRequest
-	err error // of the reading
-}
-
-// decidedLine is one line as it was answered.
-type decidedLine struct {
-	index int
-	r     engine.Reservation
-	err   error
-}
-
 func (s *Server) reserveBatch(x *exchange) error {
 	if !saleID(x.param) {
 		return engine.E(engine.CodeNotFound, "no such sale")
 	}
-	h := &x.http.Request.Header
-	if kind, _, err := mime.ParseMediaType(string(h.ContentType())); err != nil || kind != ndjson {
+	if kind, _, err := mime.ParseMediaType(string(x.http.Request.Header.ContentType())); err != nil || kind != ndjson {
 		return engine.E(engine.CodeUnsupportedMedia, "the body must be "+ndjson)
 	}
-	if e := h.Peek(fasthttp.HeaderContentEncoding); len(e) > 0 && !strings.EqualFold(string(e), "identity") {
+	if !x.head.plainBody() {
 		return engine.E(engine.CodeUnsupportedMedia, "the body must not be compressed")
 	}
-	lines, err := readBatch(x.http.Request.Body(), x.param)
-	if err != nil {
+	b := &batch{server: s, id: string(x.id), route: x.route, sale: x.param, first: make(chan struct{}), more: make(chan struct{}, 1)}
+	if err := b.read(x.http.Request.Body()); err != nil {
 		return err
 	}
 	// Each line counts as a request; a batch that is alone here is served, however long.
-	n := int64(len(lines))
+	n := int64(len(b.index) + len(b.bad))
 	if now := s.inFlight.Add(n); now > int64(s.opt.MaxInFlight) && now > n+1 {
 		s.inFlight.Add(-n)
 		return engine.E(engine.CodeOverloaded, "this node has no room for %d requests more", n).After(time.Second)
 	}
-	b := &batch{server: s, id: x.id, route: x.route, lines: lines, answers: make(chan decidedLine, len(lines))}
-	b.ctx, b.cancel = context.WithCancel(s.limits.get())
-	for range min(len(lines), batchInFlight) {
-		go b.work()
-	}
+	b.ctx, b.cancel = context.WithCancel(s.limits.get(x.start))
+	go b.decide()
 	x.http.SetStatusCode(fasthttp.StatusOK)
 	x.common(ndjson)
-	x.http.SetBodyStreamWriter(b.write) // x and its request are somebody else's by then
+	<-b.first
+	if whole, all := b.take(nil); all {
+		b.cancel()
+		x.http.Response.SetBodyRaw(whole)
+	} else {
+		x.http.SetBodyStreamWriter(func(w *bufio.Writer) { b.write(w, whole) }) // x and its request are somebody else's by then
+	}
 	return nil
 }
 
+// batch is one request's lines on their way.
+type batch struct {
+	server *Server
+	id     string
+	route  *route
+	sale   string
+	asked  []engine.ReserveRequest // the lines that could be read
+	index  []int                   // and which they are
+	bad    []badLine               // the others
+
+	ctx    context.Context // ends when the client has gone
+	cancel context.CancelFunc
+
+	mu      sync.Mutex
+	text    []byte // answers to be written
+	pending int    // answers still to come
+	first   chan struct{}
+	begun   bool          // first is closed
+	more    chan struct{} // filled when there is text or the end
+}
+
+type badLine struct {
+	index int
+	err   error
+}
+
 // readBatch takes the lines apart. Blank ones do not count.
-func readBatch(body []byte, sale string) ([]wanted, error) {
+func (b *batch) read(body []byte) error {
 	if len(body) > MaxBatchBody {
-		return nil, engine.E(engine.CodePayloadTooLarge, "the body exceeds %d bytes", MaxBatchBody).With("limit", MaxBatchBody)
+		return engine.E(engine.CodePayloadTooLarge, "the body exceeds %d bytes", MaxBatchBody).With("limit", MaxBatchBody)
 	}
-	out := make([]wanted, 0, min(bytes.Count(body, []byte{'\n'})+1, MaxBatchLines))
-	for len(body) > 0 {
-		var line []byte
-		line, body, _ = bytes.Cut(body, []byte{'\n'})
-		if line = bytes.TrimSpace(line); len(line) == 0 {
+	most := min(bytes.Count(body, []byte{'\n'})+1, MaxBatchLines)
+	b.asked, b.index = make([]engine.ReserveRequest, 0, most), make([]int, 0, most)
+	carts := make([]engine.CartLine, 0, most) // most carts have one line
+	text := string(body)                      // one copy holds whatever is kept of it
+	n := 0
+	for at := 0; at < len(text); {
+		line := text[at:]
+		if i := strings.IndexByte(line, '\n'); i >= 0 {
+			line = line[:i]
+		}
+		at += len(line) + 1
+		if line = strings.TrimSpace(line); len(line) == 0 {
 			continue
 		}
-		if len(out) == MaxBatchLines {
-			return nil, engine.E(engine.CodePayloadTooLarge, "the body exceeds %d lines", MaxBatchLines).With("limit", MaxBatchLines)
+		if n == MaxBatchLines {
+			return engine.E(engine.CodePayloadTooLarge, "the body exceeds %d lines", MaxBatchLines).With("limit", MaxBatchLines)
 		}
-		w := wanted{ReserveRequest: engine.ReserveRequest{Sale: sale}}
+		var r engine.ReserveRequest
+		var err error
 		if len(line) > MaxBody {
-			w.err = engine.E(engine.CodePayloadTooLarge, "the line exceeds %d bytes", MaxBody).With("limit", MaxBody)
-		} else if !quickBatchLine(line, &w.ReserveRequest) {
-			if bad := batchLine(line, &w.ReserveRequest); bad != nil {
-				w.err = bad.refusal()
+			err = engine.E(engine.CodePayloadTooLarge, "the line exceeds %d bytes", MaxBody).With("limit", MaxBody)
+		} else if !quickBatchLine(line, &r, &carts) {
+			if bad := batchLine([]byte(line), &r); bad != nil {
+				err = bad.refusal()
 			}
 		}
-		out = append(out, w)
+		if err != nil {
+			b.bad = append(b.bad, badLine{n, err})
+		} else {
+			b.asked, b.index = append(b.asked, r), append(b.index, n)
+		}
+		n++
 	}
-	if len(out) == 0 {
-		return nil, engine.E(engine.CodeInvalidRequest, "body: is empty; one JSON object per line is expected").With("field", "body")
+	if n == 0 {
+		return engine.E(engine.CodeInvalidRequest, "body: is empty; one JSON object per line is expected").With("field", "body")
 	}
-	return out, nil
+	b.pending = n
+	return nil
 }
 
 // batchLine reads {"buyer","idempotency_key","lines":[{"sku","quantity"}]}.
@@ -177,39 +208,42 @@ func plainKey(s string) bool {
 	return s != "" && len(s) <= 255
 }
 
-// quickBatchLine reads a line that is written plainly; see quickReserve.
-func quickBatchLine(b []byte, r *engine.ReserveRequest) bool {
-	q, read := quick{b: b}, engine.ReserveRequest{Sale: r.Sale}
+// quickBatchLine reads a line that is written plainly; see quickReserve. Its
+// cart is appended to carts.
+func quickBatchLine(text string, r *engine.ReserveRequest, carts *[]engine.CartLine) bool {
+	b := unsafe.Slice(unsafe.StringData(text), len(text)) // read only
+	q, read := quick{b: b}, engine.ReserveRequest{}
 	if !q.is('{') {
 		return false
 	}
-	text := string(b)
+	from := len(*carts)
+	room := *carts
 	for {
-		from, to, ok := q.text()
+		at, to, ok := q.text()
 		if !ok || !q.is(':') {
 			return false
 		}
-		switch text[from:to] {
+		switch text[at:to] {
 		case "buyer":
-			if from, to, ok = q.text(); !ok || read.Buyer != "" || manyDigits(b[from:to]) || !fitBuyer(text[from:to]) {
+			if at, to, ok = q.text(); !ok || read.Buyer != "" || manyDigits(b[at:to]) || !fitBuyer(text[at:to]) {
 				return false
 			}
-			read.Buyer = text[from:to]
+			read.Buyer = text[at:to]
 		case "idempotency_key":
-			if from, to, ok = q.text(); !ok || read.IdempotencyKey != "" || manyDigits(b[from:to]) || !plainKey(text[from:to]) {
+			if at, to, ok = q.text(); !ok || read.IdempotencyKey != "" || manyDigits(b[at:to]) || !plainKey(text[at:to]) {
 				return false
 			}
-			read.IdempotencyKey = text[from:to]
+			read.IdempotencyKey = text[at:to]
 		case "lines":
-			if read.Lines != nil || !q.is('[') {
+			if len(room) > from || !q.is('[') {
 				return false
 			}
 			for more := true; more; more = q.is(',') {
 				l, ok := q.line(text)
-				if !ok || len(read.Lines) == engine.MaxLines {
+				if !ok || len(room)-from == engine.MaxLines {
 					return false
 				}
-				read.Lines = append(read.Lines, l)
+				room = append(room, l)
 			}
 			if !q.is(']') {
 				return false
@@ -221,98 +255,115 @@ func quickBatchLine(b []byte, r *engine.ReserveRequest) bool {
 			break
 		}
 	}
-	if !q.is('}') || q.i != len(b) || read.Buyer == "" || read.IdempotencyKey == "" || read.Lines == nil {
+	if !q.is('}') || q.i != len(b) || read.Buyer == "" || read.IdempotencyKey == "" || len(room) == from {
 		return false
 	}
+	*carts, read.Lines = room, room[from:len(room):len(room)]
 	*r = read
 	return true
 }
 
-// batch is one request's lines on their way.
-type batch struct {
-	server  *Server
-	id      string
-	route   *route
-	lines   []wanted
-	next    atomic.Int64
-	answers chan decidedLine // has room for all: nobody waits to answer
-
-	ctx    context.Context // ends when the client has gone
-	cancel context.CancelFunc
-}
-
-// work takes one line after another.
-func (b *batch) work() {
-	for {
-		i := int(b.next.Add(1)) - 1
-		if i >= len(b.lines) {
-			return
+// decide answers all lines. What it panics over is answered as an internal error.
+func (b *batch) decide() {
+	answered := make([]bool, len(b.asked))
+	say := func(i, index int, r *engine.Reservation, err error) {
+		if i >= 0 {
+			answered[i] = true
 		}
-		b.answers <- b.decide(i)
+		b.server.inFlight.Add(-1)
+		code := b.line(index, r, err)
+		b.server.metrics.countLine(code)
 	}
-}
-
-func (b *batch) decide(i int) (d decidedLine) {
-	d.index = i
-	defer b.server.inFlight.Add(-1)
 	defer func() {
-		if p := recover(); p != nil {
+		p := recover()
+		if p != nil {
 			b.server.opt.Log.Error("panic", "request_id", b.id, "route", b.route.pattern, "panic", p, "stack", string(debug.Stack()))
-			d.err = engine.E(engine.CodeInternal, "")
 		}
+		for i, done := range answered {
+			if !done {
+				say(i, b.index[i], nil, engine.E(engine.CodeInternal, ""))
+			}
+		}
+		b.pause()
 	}()
-	switch d.err = b.lines[i].err; {
-	case d.err != nil:
-	case b.ctx.Err() != nil: // nobody listens any more: what was not begun is not
-		d.err = b.ctx.Err()
-	default:
-		d.r, d.err = b.server.opt.Engine.Reserve(b.ctx, b.lines[i].ReserveRequest)
+	for _, bad := range b.bad {
+		say(-1, bad.index, nil, bad.err)
 	}
-	return d
+	if len(b.asked) > 0 {
+		b.server.opt.Engine.ReserveAll(b.ctx, b.sale, b.asked, func(i int, r *engine.Reservation, err error) { say(i, b.index[i], r, err) }, b.pause)
+	}
+}
+
+// line appends an answer's text: index, then a reservation's or a problem's members.
+func (b *batch) line(index int, r *engine.Reservation, err error) engine.Code {
+	var p problem.Problem
+	var document []byte
+	if err != nil {
+		p = problem.Of(err)
+		b.server.logFault(p, b.id, b.route)
+		document = p.Document(b.id)
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.pending--
+	if b.text == nil {
+		b.text = make([]byte, 0, 384*(b.pending+1))
+	}
+	to := strconv.AppendInt(append(b.text, `{"index":`...), int64(index), 10)
+	if err != nil {
+		b.text = append(append(append(to, ','), document[1:]...), '\n')
+		return p.Code
+	}
+	if r.Replayed {
+		to = append(to, `,"replayed":true`...)
+	}
+	at := len(to)
+	to = appendReservation(to, r, nil)
+	to[at] = ',' // was the brace
+	b.text = append(to, '\n')
+	return ""
+}
+
+// pause lets what is there be written.
+func (b *batch) pause() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if len(b.text) == 0 && b.pending > 0 {
+		return
+	}
+	if !b.begun {
+		b.begun = true
+		close(b.first)
+	}
+	select {
+	case b.more <- struct{}{}:
+	default:
+	}
+}
+
+// take gives the text to be written, and whether nothing follows it. A batch that
+// is decided by one call is one piece.
+func (b *batch) take(room []byte) (text []byte, all bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	text, b.text = b.text, room[:0]
+	return text, b.pending == 0
 }
 
 // write streams the answers: whatever is there goes out at once.
-func (b *batch) write(w *bufio.Writer) {
+func (b *batch) write(w *bufio.Writer, text []byte) {
 	defer b.cancel()
-	var room [1024]byte
-	gone := false
-	for range b.lines {
-		var d decidedLine
-		select {
-		case d = <-b.answers:
-		default:
-			if !gone && w.Flush() != nil {
+	for gone, all := false, false; ; {
+		if !gone && len(text) > 0 {
+			if _, err := w.Write(text); err != nil || w.Flush() != nil {
 				gone = true
-				b.cancel() // the client has hung up
-			}
-			d = <-b.answers
-		}
-		line, code := b.line(room[:0], d)
-		b.server.metrics.countLine(code)
-		if !gone {
-			if _, err := w.Write(line); err != nil {
-				gone = true
-				b.cancel()
+				b.cancel() // the client has hung up: what was not begun is not
 			}
 		}
-	}
-}
-
-// line gives an answer's text: index, then a reservation's or a problem's members.
-func (b *batch) line(to []byte, d decidedLine) ([]byte, engine.Code) {
-	to = strconv.AppendInt(append(to, `{"index":`...), int64(d.index), 10)
-	if d.err == nil {
-		if d.r.Replayed {
-			to = append(to, `,"replayed":true`...)
+		if all {
+			return
 		}
-		at := len(to)
-		to = appendReservation(to, &d.r)
-		to[at] = ',' // was the brace
-		return append(to, '\n'), ""
+		<-b.more
+		text, all = b.take(text)
 	}
-	p := problem.Of(d.err)
-	b.server.logFault(p, b.id, b.route)
-	to = append(to, ',')
-	to = append(to, p.Document(b.id)[1:]...)
-	return append(to, '\n'), p.Code
 }

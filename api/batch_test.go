@@ -276,7 +276,8 @@ func FuzzBatchLine(f *testing.F) {
 	f.Fuzz(func(t *testing.T, b []byte) {
 		var quickly, thoroughly engine.ReserveRequest
 		bad := batchLine(b, &thoroughly)
-		if quickBatchLine(b, &quickly) && (bad != nil || !reflect.DeepEqual(quickly, thoroughly)) {
+		var room []engine.CartLine
+		if quickBatchLine(string(b), &quickly, &room) && (bad != nil || !reflect.DeepEqual(quickly, thoroughly)) {
 			t.Errorf("read quickly %+v, thoroughly %+v, %v: %q", quickly, thoroughly, bad, b)
 		}
 	})

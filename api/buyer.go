@@ -28,24 +28,27 @@ func (s *Server) reserve(x *exchange) error {
 			return bad.refusal()
 		}
 	}
-	r, err := s.opt.Engine.Reserve(s.limits.get(), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
+	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
 	if err != nil {
 		return err
 	}
-	b := append(x.room[:0], "/v1/reservations/"...)
-	x.http.Response.Header.SetCanonical(headerLocation, r.ID.Append(b))
+	s.names.keep(x.param)
+	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
+	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)
 	x.http.SetStatusCode(fasthttp.StatusCreated)
 	x.common("application/json")
-	x.http.Response.SetBody(append(appendReservation(x.room[:0], &r), '\n'))
+	x.http.Response.SetBody(append(appendReservation(x.room[len(place):len(place)], &r, place[len("/v1/reservations/"):]), '\n'))
 	return nil
 }
 
 var (
-	headerLocation  = []byte(fasthttp.HeaderLocation)
-	headerRequestID = []byte("X-Request-Id")
-	headerNoSniff   = []byte(fasthttp.HeaderXContentTypeOptions)
-	noSniff         = []byte("nosniff")
+	headerLocation     = []byte(fasthttp.HeaderLocation)
+	headerRequestID    = []byte("X-Request-Id")
+	headerCacheControl = []byte(fasthttp.HeaderCacheControl)
+	noStore            = []byte("no-store")
+	headerNoSniff      = []byte(fasthttp.HeaderXContentTypeOptions)
+	noSniff            = []byte("nosniff")
 )
 
 func (s *Server) getReservation(x *exchange) error {
@@ -138,14 +141,13 @@ func (x *exchange) reservationID() (engine.ReservationID, error) {
 // mutation reads what every POST must have. The body is the request's own
 // memory: it must be decoded into copies before the handler returns.
 func (x *exchange) mutation() (key string, body []byte, err error) {
-	h := &x.http.Request.Header
 	if body = x.http.Request.Body(); len(body) > MaxBody {
 		return "", nil, tooLarge()
 	}
-	if key, err = idempotencyKey(h); err != nil {
+	if key, err = idempotencyKey(x.head.idempotencyKey); err != nil {
 		return "", nil, err
 	}
-	return key, body, jsonContent(h)
+	return key, body, x.jsonContent()
 }
 
 // saleID says whether s can be a sale's id at all, so that nothing else of a

@@ -22,15 +22,17 @@ import (
 type exchange struct {
 	http  *fasthttp.RequestCtx
 	route *route
+	head  head
 	param string // the path's id
-	id    string // the request's id
+	id    []byte // the request's
 	buyer string
+	start time.Time
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
 
-	scratch [128]byte  // for the request's id
-	room    [1024]byte // for whatever is written
+	scratch [maxRequestID]byte // for the request's id
+	room    [1024]byte         // for whatever is written
 }
 
 // exchanges are used again: each has room for an answer.
@@ -47,14 +49,15 @@ func path(c *fasthttp.RequestCtx) []byte {
 
 // handle is the way of every request that could be read.
 func (s *Server) handle(c *fasthttp.RequestCtx) {
-	start := s.opt.Now()
 	at, param := match(path(c))
 	x := exchanges.Get().(*exchange)
-	x.http, x.route, x.param, x.id = c, &s.metrics.routes[at], string(param), s.ids.of(c)
+	x.http, x.route, x.param, x.start = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now()
+	x.head.read(c.Request.Header.RawHeaders())
+	x.id = s.ids.of(&x.head, x.scratch[:0])
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
-			s.opt.Log.Error("panic", "request_id", x.id, "route", x.route.pattern, "panic", p, "stack", string(debug.Stack()))
+			s.opt.Log.Error("panic", "request_id", string(x.id), "route", x.route.pattern, "panic", p, "stack", string(debug.Stack()))
 			c.Response.Reset()
 			s.refuse(x, engine.E(engine.CodeInternal, ""))
 		}
@@ -62,8 +65,8 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 		if s.draining.Load() {
 			c.SetConnectionClose()
 		}
-		s.done(x, start)
-		x.http, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, nil, "", "", "", "", 0
+		s.done(x)
+		x.http, x.head, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, head{}, nil, "", nil, "", "", 0
 		exchanges.Put(x)
 	}()
 	if err := s.answer(x, working); err != nil {
@@ -73,7 +76,7 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 
 func (s *Server) answer(x *exchange, working int64) error {
 	c := x.http
-	if detail := badFraming(&c.Request.Header); detail != "" {
+	if detail := x.head.badFraming(&c.Request.Header); detail != "" {
 		c.SetConnectionClose()
 		closePatiently(c.Conn())
 		return engine.E(engine.CodeInvalidRequest, "%s", detail)
@@ -90,8 +93,8 @@ func (s *Server) answer(x *exchange, working int64) error {
 		return engine.E(engine.CodeOverloaded, "this node works on as many requests as it can").After(time.Second)
 	}
 	if m.buyer {
-		c.Response.Header.Set(fasthttp.HeaderCacheControl, "no-store")
-		who, err := s.buyers.authenticate(&c.Request.Header)
+		c.Response.Header.SetCanonical(headerCacheControl, noStore)
+		who, err := s.buyers.authenticate(x.head.authorization, x.start)
 		if err != nil {
 			return err
 		}
@@ -105,7 +108,7 @@ func (s *Server) answer(x *exchange, working int64) error {
 // unreadable answers what fasthttp could not read as a request; it closes the
 // connection afterwards.
 func (s *Server) unreadable(c *fasthttp.RequestCtx, err error) {
-	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next()}
+	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next(nil)}
 	closePatiently(c.Conn())
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
@@ -129,14 +132,14 @@ func tooLarge() error {
 	return engine.E(engine.CodePayloadTooLarge, "the body exceeds %d bytes", MaxBody).With("limit", MaxBody)
 }
 
-func (s *Server) done(x *exchange, start time.Time) {
-	took := s.opt.Now().Sub(start)
+func (s *Server) done(x *exchange) {
+	took := s.opt.Now().Sub(x.start)
 	status := x.http.Response.StatusCode()
 	method := knownMethod(x.http.Method())
 	s.metrics.count(x.route, method, status, x.code)
 	x.route.metrics.seconds.Observe(took.Seconds())
 	if s.opt.AccessLog {
-		s.opt.Log.Info("request", "request_id", x.id, "method", method, "route", x.route.pattern,
+		s.opt.Log.Info("request", "request_id", string(x.id), "method", method, "route", x.route.pattern,
 			"status", status, "code", string(x.code), "took", took, "from", x.http.RemoteAddr().String())
 	}
 }
@@ -164,7 +167,7 @@ func encode(w io.Writer, body any) error {
 func (x *exchange) common(contentType string) {
 	h := &x.http.Response.Header
 	h.SetContentType(contentType)
-	h.SetCanonical(headerRequestID, append(x.scratch[:0], x.id...))
+	h.SetCanonical(headerRequestID, x.id)
 	h.SetCanonical(headerNoSniff, noSniff)
 }
 

@@ -149,10 +149,15 @@ func manyDigits(b []byte) bool {
 	return n >= 13
 }
 
-// appendReservation writes what json would of reservationForm.
-func appendReservation(b []byte, r *engine.Reservation) []byte {
+// appendReservation writes what json would of reservationForm. id is the
+// reservation's as text, if somebody has it already.
+func appendReservation(b []byte, r *engine.Reservation, id []byte) []byte {
 	b = append(b, `{"id":"`...)
-	b = r.ID.Append(b)
+	if id != nil {
+		b = append(b, id...)
+	} else {
+		b = r.ID.Append(b)
+	}
 	b = append(b, `","sale":`...)
 	if r.Sale != nil {
 		b = appendString(b, r.Sale.ID)
@@ -243,8 +248,7 @@ type while struct {
 	ends   time.Time
 }
 
-func (d *deadlines) get() context.Context {
-	now := time.Now()
+func (d *deadlines) get(now time.Time) context.Context {
 	w := d.now.Load()
 	if w != nil && now.Before(w.ends) {
 		return w.ctx

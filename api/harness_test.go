@@ -74,6 +74,42 @@ func (f *fake) Reserve(ctx context.Context, r engine.ReserveRequest) (engine.Res
 	return held(r.Buyer), nil
 }
 
+// ReserveAll asks for all at once and answers as answers come. A panic of one is
+// its own once the others are through.
+func (f *fake) ReserveAll(ctx context.Context, sale string, rs []engine.ReserveRequest, each func(int, *engine.Reservation, error), pause func()) {
+	type told struct {
+		i     int
+		r     engine.Reservation
+		err   error
+		panic any
+	}
+	all := make(chan told, len(rs))
+	for i, r := range rs {
+		r.Sale = sale
+		go func() {
+			a := told{i: i}
+			defer func() {
+				a.panic = recover()
+				all <- a
+			}()
+			a.r, a.err = f.Reserve(ctx, r)
+		}()
+	}
+	var fault any
+	for range rs {
+		pause()
+		a := <-all
+		if a.panic != nil {
+			fault = a.panic
+			continue
+		}
+		each(a.i, &a.r, a.err)
+	}
+	if fault != nil {
+		panic(fault)
+	}
+}
+
 func (f *fake) Reservation(_ context.Context, buyer string, id engine.ReservationID) (engine.Reservation, error) {
 	if f.read != nil {
 		return f.read(buyer, id)

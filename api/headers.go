@@ -15,43 +15,6 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// badFraming says what makes a request's end ambiguous, or "". fasthttp serves
-// a request that has both Content-Length and Transfer-Encoding; a proxy before
-// it may read the other of the two, and what one takes for body the other takes
-// for a second request. fasthttp also drops "Transfer-Encoding: identity"
-// silently. Only the raw headers still tell.
-func badFraming(h *fasthttp.RequestHeader) string {
-	raw := h.RawHeaders()
-	if te, chunked := rawHeader(raw, "transfer-encoding"); chunked {
-		if _, both := rawHeader(raw, "content-length"); both {
-			return "Content-Length and Transfer-Encoding must not come together"
-		}
-		if !strings.EqualFold(string(te), "chunked") {
-			return "Transfer-Encoding must be chunked"
-		}
-	}
-	if len(h.Host()) == 0 && h.IsHTTP11() {
-		return "an HTTP/1.1 request needs a Host header"
-	}
-	return ""
-}
-
-// rawHeader finds a header's value; name is in lower case.
-func rawHeader(raw []byte, name string) ([]byte, bool) {
-	for len(raw) > 0 {
-		line := raw
-		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
-			line, raw = raw[:i], raw[i+1:]
-		} else {
-			raw = nil
-		}
-		if len(line) > len(name) && line[len(name)] == ':' && line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name) {
-			return bytes.TrimSpace(line[len(name)+1:]), true
-		}
-	}
-	return nil, false
-}
-
 // requestIDs numbers the requests that come without an id of their own.
 type requestIDs struct {
 	node string
@@ -64,21 +27,26 @@ func newRequestIDs() *requestIDs {
 	return &requestIDs{node: "req_" + hex.EncodeToString(b[:]) + "-"}
 }
 
-func (r *requestIDs) next() string { return r.node + strconv.FormatUint(r.n.Add(1), 36) }
+// next appends a new id.
+func (r *requestIDs) next(to []byte) []byte {
+	return strconv.AppendUint(append(to, r.node...), r.n.Add(1), 36)
+}
 
-// of takes the client's X-Request-Id if it is fit for a log line.
-func (r *requestIDs) of(c *fasthttp.RequestCtx) string {
-	id := c.Request.Header.Peek("X-Request-Id")
-	if len(id) == 0 || len(id) > 128 {
-		return r.next()
+// of appends the client's X-Request-Id if it is fit for a log line, else a new one.
+func (r *requestIDs) of(h *head, to []byte) []byte {
+	id := h.requestID.value
+	if len(id) == 0 || len(id) > maxRequestID {
+		return r.next(to)
 	}
 	for _, b := range id {
 		if !wordByte(b) && b != '.' && b != ':' {
-			return r.next()
+			return r.next(to)
 		}
 	}
-	return string(id)
+	return append(to, id...)
 }
+
+const maxRequestID = 128
 
 // wordByte says whether b is one of [A-Za-z0-9_-].
 func wordByte(b byte) bool {
@@ -86,13 +54,12 @@ func wordByte(b byte) bool {
 }
 
 // idempotencyKey reads the key that names a mutation.
-func idempotencyKey(h *fasthttp.RequestHeader) (string, error) {
-	all := h.PeekAll("Idempotency-Key")
-	if len(all) == 0 || len(all) == 1 && len(all[0]) == 0 {
+func idempotencyKey(f field) (string, error) {
+	if f.times == 0 || f.times == 1 && len(f.value) == 0 {
 		return "", engine.E(engine.CodeKeyMissing, "the Idempotency-Key header is missing")
 	}
-	if len(all) == 1 {
-		if key, ok := parseIdempotencyKey(string(all[0])); ok {
+	if f.times == 1 {
+		if key, ok := parseIdempotencyKey(string(f.value)); ok {
 			return key, nil
 		}
 	}
@@ -224,8 +191,8 @@ func lowerHex(b []byte) bool {
 func zeros(b []byte) bool { return len(bytes.Trim(b, "0")) == 0 }
 
 // jsonContent checks that the body claims to be JSON in UTF-8, as it is.
-func jsonContent(h *fasthttp.RequestHeader) error {
-	ct := h.ContentType()
+func (x *exchange) jsonContent() error {
+	ct := x.http.Request.Header.ContentType()
 	if string(ct) != "application/json" {
 		kind, params, err := mime.ParseMediaType(string(ct))
 		if err != nil || kind != "application/json" {
@@ -235,7 +202,7 @@ func jsonContent(h *fasthttp.RequestHeader) error {
 			return engine.E(engine.CodeUnsupportedMedia, "the body must be UTF-8")
 		}
 	}
-	if e := h.Peek(fasthttp.HeaderContentEncoding); len(e) > 0 && !strings.EqualFold(string(e), "identity") {
+	if !x.head.plainBody() {
 		return engine.E(engine.CodeUnsupportedMedia, "the body must not be compressed")
 	}
 	return nil

@@ -35,28 +35,28 @@ func TestThePlainWayOfAReservationDoesNotAllocate(t *testing.T) {
 				t.Fatal("not plain")
 			}
 		}},
-		"writing": {0, func() { _ = appendReservation(room, &r) }},
+		"writing": {0, func() { _ = appendReservation(room, &r, nil) }},
 	} {
 		if n := testing.AllocsPerRun(1000, c.f); n > c.most {
 			t.Errorf("%s: %v allocations", name, n)
 		}
 	}
 	d := &deadlines{base: t.Context(), limit: time.Minute}
-	d.get()
-	if n := testing.AllocsPerRun(1000, func() { d.get() }); n != 0 {
+	d.get(time.Now())
+	if n := testing.AllocsPerRun(1000, func() { d.get(time.Now()) }); n != 0 {
 		t.Errorf("a deadline: %v allocations", n)
 	}
 }
 
 func TestADeadlineIsSharedForAWhileAndNeverShort(t *testing.T) {
 	d := &deadlines{base: t.Context(), limit: 640 * time.Millisecond}
-	a, now := d.get(), time.Now()
+	a, now := d.get(time.Now()), time.Now()
 	if ends, _ := a.Deadline(); ends.Before(now.Add(d.limit-time.Millisecond)) || ends.After(now.Add(d.limit+d.limit/32)) {
 		t.Errorf("it ends in %s", ends.Sub(now))
 	}
 	w := d.now.Load()
 	d.now.Store(&while{ctx: w.ctx, cancel: w.cancel, ends: time.Now().Add(-1)})
-	if d.get() == a {
+	if d.get(time.Now()) == a {
 		t.Error("it is shared for ever")
 	}
 }
@@ -76,7 +76,7 @@ func TestWhatIsWrittenByHandIsWhatTheFormSays(t *testing.T) {
 		change(&r)
 		var b strings.Builder
 		must(t, encode(&b, formReservation(r)))
-		if got := string(appendReservation(nil, &r)) + "\n"; got != b.String() {
+		if got := string(appendReservation(nil, &r, nil)) + "\n"; got != b.String() {
 			t.Errorf("got  %swant %s", got, b.String())
 		}
 	}

@@ -24,7 +24,7 @@ type Options struct {
 
 	Keys       []Key         // who may sign buyer tokens
 	Audience   string        // the aud a token must carry; default "flashsale"
-	TokenCache int           // verified tokens remembered; default 200,000 (about 25 MB when full)
+	TokenCache int           // verified tokens remembered, rounded down to a power of two; default 262,144 (about 32 MB when full)
 	MaxWait    time.Duration // the longest Prefer: wait; default 30 s. Use the engine's own MaxWait.
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384
@@ -62,7 +62,7 @@ func (o Options) withDefaults() Options {
 	if o.Audience == "" {
 		o.Audience = "flashsale"
 	}
-	orInt(&o.TokenCache, 200_000)
+	orInt(&o.TokenCache, 1<<18)
 	or(&o.MaxWait, 30*time.Second)
 	orInt(&o.MaxConnections, 256*1024)
 	orInt(&o.MaxInFlight, min(16_384, o.MaxConnections))

@@ -11,6 +11,7 @@ import (
 // error is a fault, shown to the buyer as code internal without its text.
 type Engine interface {
 	Reserve(ctx context.Context, r engine.ReserveRequest) (engine.Reservation, error)
+	ReserveAll(ctx context.Context, sale string, rs []engine.ReserveRequest, each func(i int, r *engine.Reservation, err error), pause func())
 	Reservation(ctx context.Context, buyer string, id engine.ReservationID) (engine.Reservation, error)
 	Release(ctx context.Context, buyer string, id engine.ReservationID) (engine.Reservation, error)
 	Checkout(ctx context.Context, r engine.CheckoutRequest) (engine.CheckoutResult, error)

@@ -19,7 +19,8 @@ func (s *Server) refuse(x *exchange, err error) {
 	if x.status != 0 { // HTTP knows a closer one
 		p.Status = x.status
 	}
-	s.logFault(p, x.id, x.route)
+	id := string(x.id)
+	s.logFault(p, id, x.route)
 	if after := p.RetryAfter(); after > 0 {
 		x.retryAfter(time.Duration(after) * time.Second)
 	}
@@ -28,7 +29,7 @@ func (s *Server) refuse(x *exchange, err error) {
 	}
 	x.http.SetStatusCode(p.Status)
 	x.common(problem.ContentType)
-	x.http.Response.SetBodyRaw(p.Document(x.id))
+	x.http.Response.SetBodyRaw(p.Document(id))
 }
 
 func (s *Server) logFault(p problem.Problem, id string, r *route) {

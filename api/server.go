@@ -19,6 +19,7 @@ type Server struct {
 	faults   *faultLog
 	sales    *saleCache
 	ids      *requestIDs
+	names    names
 	limits   deadlines
 	inFlight atomic.Int64
 	conns    atomic.Int64 // open connections

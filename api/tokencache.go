@@ -2,88 +2,85 @@ package api
 
 import (
 	"crypto/sha256"
-	"sync"
+	"encoding/binary"
+	"sync/atomic"
 	"time"
 )
 
 // tokenCache remembers verified tokens until they expire, so that the usual
 // request costs one hash and no signature check. It keeps SHA-256 names, not
 // tokens: nothing in it can be replayed, and nobody can make two tokens share
-// an entry. It is split in shards so that cores do not queue for one lock.
+// an entry.
+//
+// It is a table of places in groups of one cache line. A token's name says which
+// group it is in. Reading takes no lock; of two writers to one place, one is
+// forgotten, which costs a signature check and nothing more.
 type tokenCache struct {
-	shards   [64]tokenShard
-	perShard int
+	places []atomic.Pointer[verified]
+	groups uint64 // a power of two of them
 }
 
-type tokenShard struct {
-	mu sync.RWMutex
-	m  map[tokenName]verified
-}
+const groupSize = 8
 
 type tokenName [sha256.Size]byte
 
 type verified struct {
+	name tokenName
 	bearer
 	until int64 // Unix seconds: the token's exp
 }
 
 func newTokenCache(size int) *tokenCache {
-	c := &tokenCache{}
-	c.perShard = max(1, size/len(c.shards))
-	for i := range c.shards {
-		c.shards[i].m = map[tokenName]verified{}
+	groups := uint64(1)
+	for 2*groups*groupSize <= uint64(max(0, size)) {
+		groups *= 2
 	}
-	return c
+	return &tokenCache{places: make([]atomic.Pointer[verified], groups*groupSize), groups: groups}
 }
 
 func nameToken(token []byte) tokenName { return sha256.Sum256(token) }
 
-func (c *tokenCache) shard(n tokenName) *tokenShard { return &c.shards[int(n[0])%len(c.shards)] }
-
-func (c *tokenCache) get(n tokenName, now time.Time) (bearer, bool) {
-	s := c.shard(n)
-	s.mu.RLock()
-	v, ok := s.m[n]
-	s.mu.RUnlock()
-	return v.bearer, ok && now.Unix() < v.until
+func (c *tokenCache) group(n *tokenName) []atomic.Pointer[verified] {
+	at := binary.LittleEndian.Uint64(n[:]) & (c.groups - 1) * groupSize
+	return c.places[at : at+groupSize]
 }
 
-// put remembers a token. A full shard gives up some that have expired, else any
-// one: losing an entry costs a signature check, nothing more.
-func (c *tokenCache) put(n tokenName, who bearer, exp, now time.Time) {
+func (c *tokenCache) get(n *tokenName, now time.Time) (bearer, bool) {
+	group := c.group(n)
+	for i := range group {
+		if v := group[i].Load(); v != nil && v.name == *n {
+			return v.bearer, now.Unix() < v.until
+		}
+	}
+	return bearer{}, false
+}
+
+// put remembers a token: in a free place of its group, or in that of one which has
+// expired, or of any.
+func (c *tokenCache) put(n *tokenName, who bearer, exp, now time.Time) {
 	if exp.Unix() <= now.Unix() {
 		return // valid by leeway only
 	}
-	s := c.shard(n)
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if len(s.m) >= c.perShard {
-		const look = 16
-		looked := 0
-		for old, v := range s.m { // Go's map order begins anywhere
-			if now.Unix() >= v.until {
-				delete(s.m, old)
-			}
-			if looked++; looked == look {
-				break
-			}
+	group := c.group(n)
+	at := int(n[8] % groupSize)
+	for i := range group {
+		v := group[i].Load()
+		if v == nil || v.name == *n {
+			at = i
+			break
 		}
-		for old := range s.m {
-			if len(s.m) < c.perShard {
-				break
-			}
-			delete(s.m, old)
+		if now.Unix() >= v.until {
+			at = i
 		}
 	}
-	s.m[n] = verified{who, exp.Unix()}
+	group[at].Store(&verified{*n, who, exp.Unix()})
 }
 
-func (c *tokenCache) len() int {
-	n := 0
-	for i := range c.shards {
-		c.shards[i].mu.RLock()
-		n += len(c.shards[i].m)
-		c.shards[i].mu.RUnlock()
+func (c *tokenCache) len() (n int) {
+	for i := range c.places {
+		if c.places[i].Load() != nil {
+			n++
+		}
 	}
 	return n
 }

@@ -15,10 +15,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
-	"github.com/golang-jwt/jwt/v5"
-	"github.com/valyala/fasthttp"
-
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/golang-jwt/jwt/v5"
 )
 
 // Key verifies buyer tokens. It belongs to one algorithm: a public key can
@@ -108,17 +106,13 @@ func challenge(err error) string {
 	return scheme + `, error="invalid_token"`
 }
 
-func (v *verifier) authenticate(h *fasthttp.RequestHeader) (bearer, error) {
-	all := h.PeekAll(fasthttp.HeaderAuthorization)
-	if len(all) == 0 {
-		return bearer{}, errNoToken
-	}
+func (v *verifier) authenticate(f field, now time.Time) (bearer, error) {
 	const scheme = "Bearer "
-	auth := all[0]
-	if len(all) > 1 || len(auth) <= len(scheme) || !bytes.EqualFold(auth[:len(scheme)], []byte(scheme)) {
+	auth := f.value
+	if f.times != 1 || len(auth) <= len(scheme) || !bytes.EqualFold(auth[:len(scheme)], []byte(scheme)) {
 		return bearer{}, errNoToken
 	}
-	return v.verify(auth[len(scheme):])
+	return v.verify(auth[len(scheme):], now)
 }
 
 // bearer is who sent a request.
@@ -136,13 +130,12 @@ type tokenClaims struct {
 
 // verify gives the bearer of a token. A token that was verified before and has
 // not ended needs no cryptography.
-func (v *verifier) verify(token []byte) (bearer, error) {
+func (v *verifier) verify(token []byte, now time.Time) (bearer, error) {
 	if len(token) > maxToken {
 		return bearer{}, badToken("the token is too long")
 	}
-	now := v.now()
 	name := nameToken(token)
-	if who, ok := v.cache.get(name, now); ok {
+	if who, ok := v.cache.get(&name, now); ok {
 		return who, nil
 	}
 	var claims tokenClaims
@@ -154,7 +147,7 @@ func (v *verifier) verify(token []byte) (bearer, error) {
 	}
 	scope, _ := claims.Scope.(string)
 	who := bearer{claims.Subject, slices.Contains(strings.Fields(scope), ScopeBatch)}
-	v.cache.put(name, who, claims.ExpiresAt.Time, now)
+	v.cache.put(&name, who, claims.ExpiresAt.Time, now)
 	return who, nil
 }
 

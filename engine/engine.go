@@ -89,6 +89,65 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 	return e.view(s, r.Buyer, h), nil
 }
 
+// ReserveAll is Reserve for many buyers of one sale: the requests' own Sale is
+// not looked at. It calls each once for every request, in any order, from one
+// goroutine, and pause before it waits for further answers. The *Reservation is
+// each's for the time of the call.
+func (e *Engine) ReserveAll(ctx context.Context, sale string, rs []ReserveRequest, each func(i int, r *Reservation, err error), pause func()) {
+	var v Reservation
+	refuse := func(i int, err error) {
+		v = Reservation{}
+		each(i, &v, err)
+	}
+	s, err := e.Sales.Sale(ctx, sale)
+	if err == nil && s.Epoch == 0 {
+		err = e.explain(E(CodeSaleNotOpen, ""), s)
+	}
+	if err != nil {
+		for i := range rs {
+			refuse(i, err)
+		}
+		return
+	}
+	asks := make([]HoldRequest, 0, min(len(rs), reserveAtOnce))
+	which := make([]int, 0, cap(asks))
+	for from := 0; from < len(rs); from += reserveAtOnce {
+		asks, which = asks[:0], which[:0]
+		for i, r := range rs[from:min(from+reserveAtOnce, len(rs))] {
+			lines, err := s.Cart(r.Lines)
+			if err == nil {
+				err = ctx.Err() // nobody listens any more: what was not begun is not
+			}
+			if err != nil {
+				refuse(from+i, err)
+				continue
+			}
+			asks = append(asks, HoldRequest{Buyer: e.Hash.Buyer(s, r.Buyer), Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey), Lines: lines})
+			which = append(which, from+i)
+		}
+		e.Gate.HoldAll(ctx, s, asks, func(i int, h *Hold, err error) {
+			r := &rs[which[i]]
+			switch {
+			case err != nil:
+				refuse(which[i], e.explain(err, s))
+				return
+			case !h.Replayed:
+				v = e.view(s, r.Buyer, *h)
+			case !sameLines(h.Lines, asks[i].Lines):
+				refuse(which[i], E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID))
+				return
+			default:
+				v, err = e.settled(ctx, s, r.Buyer, *h)
+			}
+			each(which[i], &v, err)
+		}, pause)
+	}
+}
+
+// reserveAtOnce is how many requests ReserveAll has at the gate at once: a long
+// list must not keep single buyers waiting.
+const reserveAtOnce = 256
+
 // explain adds to a refusal what the buyer can use.
 func (e *Engine) explain(err error, s *Sale) error {
 	var x *Error

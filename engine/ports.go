@@ -31,6 +31,10 @@ type Gate interface {
 	// present state, with Replayed set, whatever the lines. CodeSoldOut,
 	// CodeBuyerLimit, CodeSaleNotOpen.
 	Hold(ctx context.Context, s *Sale, r HoldRequest) (Hold, error)
+	// HoldAll is Hold for several buyers at once. It calls each once for every
+	// request, in any order, from one goroutine, and pause before it waits for
+	// further answers. The *Hold is each's for the time of the call.
+	HoldAll(ctx context.Context, s *Sale, rs []HoldRequest, each func(i int, h *Hold, err error), pause func())
 	// BeginPayment moves held to paying for one attempt. The same attempt again
 	// gives the hold with Replayed set: paying while it is under way, accepted
 	// once claimed; after it was returned it begins again and is not counted

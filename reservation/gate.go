@@ -158,10 +158,11 @@ const fetches = 64
 // hold asks the gate; Hold, in soldout.go, does so for whom it must. What the home shard lacks is fetched from the
 // others; sold out is the word only after a look at all of them.
 func (g *Gate) hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (engine.Hold, error) {
-	a, lines, err := g.holdAtHome(ctx, s, r)
-	if a.refusal != refSoldOut || s.Shards <= 1 {
-		return a.hold, err
+	h, refusal, err := g.holdAtHome(ctx, s, r)
+	if refusal != refSoldOut || s.Shards <= 1 {
+		return h, err
 	}
+	lines, _ := normal(r.Lines) // as the operation has them
 	ticket := g.boards.tickets.Add(1)
 	for i := range fetches {
 		gone, fetchErr := g.fetch(ctx, s, shardOf(s, r.Buyer), lines, ticket)
@@ -169,7 +170,7 @@ func (g *Gate) hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (
 			return engine.Hold{}, fetchErr
 		}
 		if gone {
-			return a.hold, err
+			return h, err
 		}
 		if i > 0 { // somebody was faster, and may still be on the way
 			select {
@@ -178,65 +179,88 @@ func (g *Gate) hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (
 				return engine.Hold{}, unavailable(ctx.Err(), "the request ended while units were fetched from other shards")
 			}
 		}
-		if a, _, err = g.holdAtHome(ctx, s, r); a.refusal != refSoldOut {
-			return a.hold, err
+		if h, refusal, err = g.holdAtHome(ctx, s, r); refusal != refSoldOut {
+			return h, err
 		}
 	}
 	return engine.Hold{}, overloaded()
 }
 
-// holdAtHome asks the buyer's own shard.
-func (g *Gate) holdAtHome(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (answer, []engine.Line, error) {
+// holdAtHome asks the buyer's own shard, and gives the script's word if it refused.
+func (g *Gate) holdAtHome(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (h engine.Hold, refusal int64, err error) {
 	for i := 1; ; i++ {
 		o, err := holdOp(s, r)
 		if err != nil {
-			return answer{}, nil, err
+			return h, 0, err
 		}
-		lines := o.lines
-		a, err := g.do(ctx, s, o)
-		if a.refusal != refAgain || i == searches {
-			return a, lines, err
+		if o, err = g.do(ctx, s, o); o == nil {
+			return h, 0, err
+		}
+		h, refusal = o.answer.hold, o.answer.refusal
+		if o.free(); refusal != refAgain || i == searches {
+			return h, refusal, err
 		}
 	}
+}
+
+// move asks for the transition of a hold that exists.
+func (g *Gate) move(ctx context.Context, s *engine.Sale, o *op) (h engine.Hold, entryID string, err error) {
+	if o, err = g.do(ctx, s, o); o == nil {
+		return h, "", err
+	}
+	h, entryID = o.answer.hold, o.answer.entryID
+	o.free()
+	return h, entryID, err
 }
 
 // BeginPayment implements engine.Gate.
 func (g *Gate) BeginPayment(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
-	a, err := g.do(ctx, s, moveOp(opBegin, s, id, &f, nil))
-	return a.hold, err
+	h, _, err := g.move(ctx, s, moveOp(opBegin, s, id, &f, nil))
+	return h, err
 }
 
 // Claim implements engine.Gate. The entry of a repeated claim has no EntryID.
 func (g *Gate) Claim(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence, event []byte) (engine.Hold, engine.OutboxEntry, error) {
-	a, err := g.do(ctx, s, moveOp(opClaim, s, id, &f, event))
+	h, entry, err := g.move(ctx, s, moveOp(opClaim, s, id, &f, event))
 	if err != nil {
 		return engine.Hold{}, engine.OutboxEntry{}, err
 	}
-	return a.hold, engine.OutboxEntry{
-		Sale: s.No, Shard: shardOf(s, id.Buyer), EntryID: a.entryID, Payload: event,
-		ID: id, Epoch: s.Epoch, Seq: a.hold.Seq, AcceptedAt: a.hold.ExpiresAt,
+	return h, engine.OutboxEntry{
+		Sale: s.No, Shard: shardOf(s, id.Buyer), EntryID: entry, Payload: event,
+		ID: id, Epoch: s.Epoch, Seq: h.Seq, AcceptedAt: h.ExpiresAt,
 	}, nil
 }
 
 // Return implements engine.Gate.
 func (g *Gate) Return(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
-	a, err := g.do(ctx, s, moveOp(opReturn, s, id, &f, nil))
-	return a.hold, err
+	h, _, err := g.move(ctx, s, moveOp(opReturn, s, id, &f, nil))
+	return h, err
 }
 
 // Release implements engine.Gate.
 func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
-	a, err := g.do(ctx, s, moveOp(opRelease, s, id, nil, nil))
-	return a.hold, err
+	h, _, err := g.move(ctx, s, moveOp(opRelease, s, id, nil, nil))
+	return h, err
 }
 
-// do sends one operation through its lane and turns a refusal into an error.
-func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (answer, error) {
+// do sends one operation through its lane. It gives the operation back if it was
+// answered, by a refusal too; see lane.do.
+func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (*op, error) {
 	k := o.kind // o is given away
-	a, err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
-	if err == nil && a.refusal < 0 {
-		err = a.refused()
+	o, err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
+	return o, g.judged(k, o, err)
+}
+
+// judged turns a refusal into an error, and counts.
+func (g *Gate) judged(k kind, o *op, err error) error {
+	switch {
+	case err != nil:
+		g.metrics.decided(k, false, err)
+	case o.answer.refusal < 0:
+		err = o.answer.refused()
+		g.metrics.decided(k, false, err)
+	default:
+		g.metrics.decided(k, o.answer.hold.Replayed, nil)
 	}
-	g.metrics.decided(k, a, err)
-	return a, err
+	return err
 }

@@ -71,9 +71,9 @@ func (m *metrics) call(script string, d time.Duration) {
 	m.calls.WithLabelValues(script).Observe(d.Seconds())
 }
 
-func (m *metrics) decided(k kind, a answer, err error) {
+func (m *metrics) decided(k kind, replayed bool, err error) {
 	if err == nil {
-		if a.hold.Replayed {
+		if replayed {
 			m.replayed[k].Inc()
 		} else {
 			m.ok[k].Inc()

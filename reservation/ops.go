@@ -1,6 +1,7 @@
 package reservation
 
 import (
+	"context"
 	"errors"
 	"sync"
 	"sync/atomic"
@@ -33,7 +34,10 @@ type op struct {
 	room  [bodyRoom]byte
 
 	stage  atomic.Int32
-	done   chan struct{} // filled once answered
+	done   chan struct{}   // filled once answered
+	until  context.Context // when it has ended before the operation is sent, it is not sent
+	group  *group          // whose answer it is, if not one caller's
+	index  int             // in the group
 	answer answer
 	err    error
 }
@@ -149,6 +153,9 @@ func moveOp(k kind, s *engine.Sale, id engine.ReservationID, f *engine.Fence, ev
 
 // normal gives lines sorted by number, each SKU once. Sale.Cart gives them so.
 func normal(in []engine.Line) ([]engine.Line, error) {
+	if isNormal(in) {
+		return in, nil
+	}
 	out := make([]engine.Line, 0, len(in))
 	for _, l := range in {
 		if l.Quantity < 1 || l.Quantity > engine.MaxQuantity {
@@ -170,4 +177,13 @@ func normal(in []engine.Line) ([]engine.Line, error) {
 		return nil, engine.E(engine.CodeInvalidRequest, "lines: a cart has 1 to %d SKUs, not %d", engine.MaxLines, len(out))
 	}
 	return out, nil
+}
+
+func isNormal(in []engine.Line) bool {
+	for i, l := range in {
+		if l.Quantity < 1 || l.Quantity > engine.MaxQuantity || i > 0 && in[i-1].No >= l.No {
+			return false
+		}
+	}
+	return len(in) > 0 && len(in) <= engine.MaxLines
 }

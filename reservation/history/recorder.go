@@ -109,6 +109,15 @@ var _ engine.Gate = (*Client)(nil)
 
 func (c *Client) now() int64 { return int64(time.Since(c.r.start)) }
 
+// HoldAll implements engine.Gate.
+func (c *Client) HoldAll(ctx context.Context, s *engine.Sale, rs []engine.HoldRequest, each func(int, *engine.Hold, error), pause func()) {
+	for i, r := range rs {
+		pause()
+		h, err := c.Hold(ctx, s, r)
+		each(i, &h, err)
+	}
+}
+
 // note completes an operation and keeps it.
 func (c *Client) note(o Op, call int64, h engine.Hold, err error) {
 	o.Client, o.Call, o.Return, o.Out, o.After = c.no, call, c.now(), h, -1

@@ -1,0 +1,125 @@
+package api
+
+import (
+	"errors"
+	"io"
+	"net"
+	"os"
+	"sync/atomic"
+	"time"
+)
+
+// conn is a connection with two manners of its own.
+//
+// It closes with patience when told to. A request that is refused before its
+// body was read leaves bytes in the receive buffer; closing over them resets
+// the connection, and the reset may overtake the answer. So such a connection
+// is closed for writing first, and drained for a moment.
+//
+// And it sets its deadlines lazily. fasthttp sets three for each request, each a
+// timer of the runtime, and hardly any of them ever ends; see deadline.
+type conn struct {
+	net.Conn
+	open    *atomic.Int64
+	closed  atomic.Bool
+	patient atomic.Bool
+
+	read, write deadline
+}
+
+const (
+	drainFor   = time.Second
+	drainBytes = MaxBatchBody + 256<<10
+)
+
+// Close ends the connection.
+func (c *conn) Close() error {
+	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.patient.Swap(false) {
+		if w.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(drainFor)) == nil {
+			_, _ = io.CopyN(io.Discard, c.Conn, drainBytes)
+		}
+	}
+	if !c.closed.Swap(true) {
+		defer c.open.Add(-1)
+	}
+	return c.Conn.Close()
+}
+
+func closePatiently(c net.Conn) {
+	if p, ok := c.(*conn); ok {
+		p.patient.Store(true)
+	}
+}
+
+// Read reads, and goes on reading when it was woken before its deadline.
+func (c *conn) Read(b []byte) (int, error) {
+	for {
+		n, err := c.Conn.Read(b)
+		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.read.extend(c.Conn.SetReadDeadline) {
+			return n, err
+		}
+	}
+}
+
+// Write writes, and goes on writing when it was woken before its deadline.
+func (c *conn) Write(b []byte) (wrote int, err error) {
+	for {
+		n, err := c.Conn.Write(b[wrote:])
+		wrote += n
+		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.write.extend(c.Conn.SetWriteDeadline) {
+			return wrote, err
+		}
+	}
+}
+
+// SetReadDeadline implements net.Conn.
+func (c *conn) SetReadDeadline(t time.Time) error { return c.read.set(t, c.Conn.SetReadDeadline) }
+
+// SetWriteDeadline implements net.Conn.
+func (c *conn) SetWriteDeadline(t time.Time) error { return c.write.set(t, c.Conn.SetWriteDeadline) }
+
+// SetDeadline implements net.Conn.
+func (c *conn) SetDeadline(t time.Time) error {
+	return errors.Join(c.SetReadDeadline(t), c.SetWriteDeadline(t))
+}
+
+// deadline is a deadline whose timer is touched only when it comes closer. One
+// that moves away, as it does with every request of a connection that is used,
+// leaves the timer as it is; when that goes off too early it is set anew. The
+// timers cost a reservation about 1 µs of its 15.
+type deadline struct {
+	wanted atomic.Int64 // nanoseconds since began; 0: none
+	timer  atomic.Int64 // what the runtime was told
+}
+
+var began = time.Now() // deadlines count from here, so that no clock change moves them
+
+func (d *deadline) set(t time.Time, tell func(time.Time) error) error {
+	if t.IsZero() {
+		d.wanted.Store(0)
+		return nil
+	}
+	want := int64(t.Sub(began))
+	d.wanted.Store(want)
+	if timer := d.timer.Load(); timer != 0 && timer <= want {
+		return nil
+	}
+	d.timer.Store(want)
+	return tell(t)
+}
+
+// extend says whether the timer went off before the deadline, and sets it anew.
+func (d *deadline) extend(tell func(time.Time) error) bool {
+	want := d.wanted.Load()
+	if want == 0 {
+		d.timer.Store(0)
+		return tell(time.Time{}) == nil
+	}
+	t := began.Add(time.Duration(want))
+	if !time.Now().Before(t) {
+		d.timer.Store(0) // whoever goes on all the same sets a new one
+		return false
+	}
+	d.timer.Store(want)
+	return tell(t) == nil
+}

@@ -1,0 +1,113 @@
+package api
+
+import (
+	"bytes"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+// head is what this package reads of a request's headers, found in one walk
+// over them as they were sent: asking fasthttp for eight of them by name cost
+// each request half a microsecond.
+type head struct {
+	authorization  field
+	idempotencyKey field
+	requestID      field
+	encoding       field // Content-Encoding
+	transfer       field // Transfer-Encoding
+	length         field // Content-Length
+	folded         bool  // a value goes on in a second line
+}
+
+// field is one header: its first value, and how often it came. The value is
+// part of the request and ends with it.
+type field struct {
+	value []byte
+	times int
+}
+
+func (f *field) add(value []byte) {
+	if f.times++; f.times == 1 {
+		f.value = bytes.Trim(value, " \t\r")
+	}
+}
+
+// read walks the headers.
+func (h *head) read(raw []byte) {
+	*h = head{}
+	for len(raw) > 0 {
+		line := raw
+		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
+			line, raw = raw[:i], raw[i+1:]
+		} else {
+			raw = nil
+		}
+		if len(line) == 0 {
+			continue
+		}
+		if line[0] == ' ' || line[0] == '\t' {
+			h.folded = true
+			continue
+		}
+		h.line(line)
+	}
+}
+
+// line looks at the length of the name first: hardly any header gets further.
+func (h *head) line(line []byte) {
+	named := func(name string) bool {
+		return line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name)
+	}
+	colon := bytes.IndexByte(line, ':')
+	switch colon {
+	case len("authorization"):
+		if named("authorization") {
+			h.authorization.add(line[colon+1:])
+		}
+	case len("idempotency-key"):
+		if named("idempotency-key") {
+			h.idempotencyKey.add(line[colon+1:])
+		}
+	case len("x-request-id"):
+		if named("x-request-id") {
+			h.requestID.add(line[colon+1:])
+		}
+	case len("content-encoding"):
+		if named("content-encoding") {
+			h.encoding.add(line[colon+1:])
+		}
+	case len("transfer-encoding"):
+		if named("transfer-encoding") {
+			h.transfer.add(line[colon+1:])
+		}
+	case len("content-length"):
+		if named("content-length") {
+			h.length.add(line[colon+1:])
+		}
+	}
+}
+
+// badFraming says what makes a request's end ambiguous, or "". fasthttp serves
+// a request that has both Content-Length and Transfer-Encoding; a proxy before
+// it may read the other of the two, and what one takes for body the other takes
+// for a second request. fasthttp also drops "Transfer-Encoding: identity"
+// silently, and joins folded lines. Only the raw headers still tell.
+func (h *head) badFraming(r *fasthttp.RequestHeader) string {
+	switch {
+	case h.folded:
+		return "a header must not go on in a second line" // RFC 9112, section 5.2
+	case h.transfer.times > 0 && h.length.times > 0:
+		return "Content-Length and Transfer-Encoding must not come together"
+	case h.transfer.times > 0 && !strings.EqualFold(string(h.transfer.value), "chunked"):
+		return "Transfer-Encoding must be chunked"
+	case len(r.Host()) == 0 && r.IsHTTP11():
+		return "an HTTP/1.1 request needs a Host header"
+	}
+	return ""
+}
+
+// plainBody says whether the body is sent as it is.
+func (h *head) plainBody() bool {
+	return len(h.encoding.value) == 0 || strings.EqualFold(string(h.encoding.value), "identity")
+}
