@@ -10,7 +10,6 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unsafe"
 
 	"github.com/valyala/fasthttp"
 
@@ -211,7 +210,7 @@ func plainKey(s string) bool {
 // quickBatchLine reads a line that is written plainly; see quickReserve. Its
 // cart is appended to carts.
 func quickBatchLine(text string, r *engine.ReserveRequest, carts *[]engine.CartLine) bool {
-	b := unsafe.Slice(unsafe.StringData(text), len(text)) // read only
+	b := bytesOf(text)
 	q, read := quick{b: b}, engine.ReserveRequest{}
 	if !q.is('{') {
 		return false

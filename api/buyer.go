@@ -21,7 +21,7 @@ func (s *Server) reserve(x *exchange) error {
 		return err
 	}
 	var room [4]engine.CartLine
-	lines, plain := quickReserve(body, room[:0])
+	lines, plain := quickReserve(string(body), room[:0])
 	if !plain {
 		var bad *fieldError
 		if lines, bad = reserveBody(body); bad != nil {
@@ -29,10 +29,12 @@ func (s *Server) reserve(x *exchange) error {
 		}
 	}
 	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
+	if err == nil || engine.CodeOf(err) == engine.CodeSoldOut {
+		s.names.keep(x.param)
+	}
 	if err != nil {
 		return err
 	}
-	s.names.keep(x.param)
 	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
 	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)

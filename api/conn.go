@@ -25,6 +25,12 @@ type conn struct {
 	patient atomic.Bool
 
 	read, write deadline
+
+	// For the quick no, see quick.go. Only the connection's goroutine uses these.
+	server *Server
+	given  int  // bytes that fasthttp has and that are of no answered request yet
+	lost   bool // whether that is not known any more
+	quick  bool // whether there was a quick no
 }
 
 const (
@@ -55,7 +61,19 @@ func closePatiently(c net.Conn) {
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
-		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) || !c.read.extend(c.Conn.SetReadDeadline) {
+		if n > 0 {
+			if err == nil && c.server != nil && c.given == 0 && !c.lost && c.server.quickNo(c, b[:n]) {
+				continue
+			}
+			c.given += n
+		}
+		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+			return n, err
+		}
+		if !c.read.extend(c.Conn.SetReadDeadline) {
+			if c.quick && c.given == 0 && !c.lost {
+				err = io.EOF // idle after an answer, and not, as fasthttp would think, after none
+			}
 			return n, err
 		}
 	}

@@ -66,6 +66,7 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 			c.SetConnectionClose()
 		}
 		s.done(x)
+		answered(c)
 		x.http, x.head, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, head{}, nil, "", nil, "", "", 0
 		exchanges.Put(x)
 	}()

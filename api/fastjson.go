@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 	"unicode/utf8"
+	"unsafe"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/problem"
@@ -22,13 +23,12 @@ import (
 // quickReserve reads a reservation's body if it is written plainly: printable
 // ASCII, no escapes, known fields once each, digits that can be no card number.
 // When it says no, that means nothing: reserveBody decides and finds the words.
-// The lines are copies, appended to room.
-func quickReserve(b []byte, room []engine.CartLine) ([]engine.CartLine, bool) {
-	q := quick{b: b}
+// The lines are parts of text, appended to room.
+func quickReserve(text string, room []engine.CartLine) ([]engine.CartLine, bool) {
+	q := quick{b: bytesOf(text)}
 	if !q.is('{') || !q.name("lines") || !q.is('[') {
 		return nil, false
 	}
-	text := string(b) // one copy holds all SKUs
 	for {
 		l, ok := q.line(text)
 		if !ok || len(room) == engine.MaxLines {
@@ -44,8 +44,11 @@ func quickReserve(b []byte, room []engine.CartLine) ([]engine.CartLine, bool) {
 		return nil, false
 	}
 	q.space()
-	return room, q.i == len(b)
+	return room, q.i == len(text)
 }
+
+// bytesOf gives a string's bytes, to be read only.
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
 
 // quick is a cursor over text that need not be well-formed.
 type quick struct {

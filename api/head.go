@@ -17,7 +17,12 @@ type head struct {
 	encoding       field // Content-Encoding
 	transfer       field // Transfer-Encoding
 	length         field // Content-Length
-	folded         bool  // a value goes on in a second line
+	host           field
+	connection     field
+	expect         field
+	contentType    field
+	folded         bool // a value goes on in a second line
+	odd            bool // a line without a name, or with space before its colon
 }
 
 // field is one header: its first value, and how often it came. The value is
@@ -60,6 +65,9 @@ func (h *head) line(line []byte) {
 		return line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name)
 	}
 	colon := bytes.IndexByte(line, ':')
+	if colon <= 0 || line[colon-1] == ' ' || line[colon-1] == '\t' || line[len(line)-1] != '\r' {
+		h.odd = true
+	}
 	switch colon {
 	case len("authorization"):
 		if named("authorization") {
@@ -69,9 +77,11 @@ func (h *head) line(line []byte) {
 		if named("idempotency-key") {
 			h.idempotencyKey.add(line[colon+1:])
 		}
-	case len("x-request-id"):
+	case len("x-request-id"): // as long as Content-Type
 		if named("x-request-id") {
 			h.requestID.add(line[colon+1:])
+		} else if named("content-type") {
+			h.contentType.add(line[colon+1:])
 		}
 	case len("content-encoding"):
 		if named("content-encoding") {
@@ -84,6 +94,18 @@ func (h *head) line(line []byte) {
 	case len("content-length"):
 		if named("content-length") {
 			h.length.add(line[colon+1:])
+		}
+	case len("connection"):
+		if named("connection") {
+			h.connection.add(line[colon+1:])
+		}
+	case len("expect"):
+		if named("expect") {
+			h.expect.add(line[colon+1:])
+		}
+	case len("host"):
+		if named("host") {
+			h.host.add(line[colon+1:])
 		}
 	}
 }

@@ -17,6 +17,7 @@ type listener struct {
 	net.Listener
 	log     *slog.Logger
 	open    *atomic.Int64 // counts connections
+	server  *Server
 	stopped <-chan struct{}
 }
 
@@ -26,7 +27,7 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err == nil {
 			l.open.Add(1)
-			return &conn{Conn: c, open: l.open}, nil
+			return &conn{Conn: c, open: l.open, server: l.server}, nil
 		}
 		if !shortage(err) {
 			return nil, err

@@ -22,6 +22,11 @@ type Options struct {
 	Engine Engine
 	Views  Views
 
+	// SoldOut, if given, is what this node knows without asking anybody: the
+	// refusal of a cart of one line, or nil. It must not block. The door then
+	// refuses such a request before it reads the token; see ADR 009.
+	SoldOut func(sale, buyer, sku string, quantity int) error
+
 	Keys       []Key         // who may sign buyer tokens
 	Audience   string        // the aud a token must carry; default "flashsale"
 	TokenCache int           // verified tokens remembered, rounded down to a power of two; default 262,144 (about 32 MB when full)

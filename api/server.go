@@ -20,6 +20,7 @@ type Server struct {
 	sales    *saleCache
 	ids      *requestIDs
 	names    names
+	date     dates
 	limits   deadlines
 	inFlight atomic.Int64
 	conns    atomic.Int64 // open connections
@@ -74,7 +75,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if s.draining.Load() {
 		return ln.Close()
 	}
-	if err := s.http.Serve(&listener{Listener: ln, log: s.opt.Log, open: &s.conns, stopped: s.base.Done()}); err != nil {
+	if err := s.http.Serve(&listener{Listener: ln, log: s.opt.Log, open: &s.conns, server: s, stopped: s.base.Done()}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil

@@ -89,6 +89,31 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 	return e.view(s, r.Buyer, h), nil
 }
 
+// Knowledge is what a Gate may also be: it knows some of its answers by itself.
+type Knowledge interface {
+	// SoldOut gives the refusal of a hold of one line, if it is known without
+	// asking anybody; else nil. It never blocks.
+	SoldOut(s *Sale, b BuyerKey, l Line) error
+}
+
+// SoldOut gives the refusal of a cart of one line, if this node knows it; else
+// nil. Who the buyer is need not be proven: see ADR 009.
+func (e *Engine) SoldOut(sale, buyer, sku string, quantity int) error {
+	k, ok := e.Gate.(Knowledge)
+	if !ok {
+		return nil
+	}
+	s, err := e.Sales.Sale(context.Background(), sale)
+	if err != nil || s.Epoch == 0 {
+		return nil
+	}
+	it, ok := s.Item(sku)
+	if !ok {
+		return nil
+	}
+	return k.SoldOut(s, e.Hash.Buyer(s, buyer), Line{No: it.No, Quantity: quantity})
+}
+
 // ReserveAll is Reserve for many buyers of one sale: the requests' own Sale is
 // not looked at. It calls each once for every request, in any order, from one
 // goroutine, and pause before it waits for further answers. The *Reservation is

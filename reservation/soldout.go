@@ -78,6 +78,15 @@ func (g *Gate) Hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (
 	return h, err
 }
 
+// SoldOut implements engine.Knowledge.
+func (g *Gate) SoldOut(s *engine.Sale, b engine.BuyerKey, l engine.Line) error {
+	lines := [1]engine.Line{l}
+	if g.soldOut.says(s, b, lines[:]) {
+		return errKnownSoldOut
+	}
+	return nil
+}
+
 // of finds what is known of just this snapshot of a sale.
 func (k *soldOut) of(s *engine.Sale) *saleKnowledge {
 	sk := (*k.sales.Load())[s.No]

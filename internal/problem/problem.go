@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strings"
 	"time"
+	"unsafe"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -134,7 +135,20 @@ func (p Problem) plain(requestID string) []byte {
 	if !known || requestID == "" || !unescaped(detail) || !unescaped(requestID) {
 		return nil
 	}
-	b := make([]byte, 0, len(half[0])+len(detail)+len(half[1])+len(requestID)+5)
+	return p.appendPlain(make([]byte, 0, len(half[0])+len(detail)+len(half[1])+len(requestID)+5), half, detail, requestID)
+}
+
+// AppendPlain writes the document of a problem without fields whose words need no
+// escapes, under an id that needs none; nil: they do.
+func (p Problem) AppendPlain(b, requestID []byte) []byte {
+	half, known := halves[p.Code]
+	if !known || p.Detail == "" || len(p.Fields) > 0 || !unescaped(p.Detail) {
+		return nil
+	}
+	return p.appendPlain(b, half, p.Detail, unsafe.String(unsafe.SliceData(requestID), len(requestID)))
+}
+
+func (p Problem) appendPlain(b []byte, half [2]string, detail, requestID string) []byte {
 	b = append(append(append(append(b, half[0]...), '"'), detail...), '"')
 	b = append(append(append(append(b, half[1]...), '"'), requestID...), '"')
 	return append(b, '}')
