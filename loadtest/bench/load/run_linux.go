@@ -162,15 +162,28 @@ func (r *runner) run() error {
 		if r.stopped && len(r.free) == len(r.conns) || now >= end+s.Patience {
 			return nil
 		}
-		wait := end - now
-		if r.stopped {
-			wait = end + s.Patience - now
-		} else if s.Rate > 0 {
+		arrivals := func() error {
 			for next <= now && next < end {
 				if err := r.arrive(next, now); err != nil {
 					return err
 				}
 				next += time.Duration(dice.ExpFloat64() / s.Rate * float64(time.Second))
+			}
+			return nil
+		}
+		wait := end - now
+		full := !r.stopped && s.TurnAway && len(r.free) == 0
+		switch {
+		case r.stopped:
+			wait = end + s.Patience - now
+		case full:
+			// Whoever comes until a connection is free is turned away, and may as
+			// well be counted then: waking up for each would take the processor
+			// from the backends that share it.
+			wait = min(wait, time.Millisecond)
+		case s.Rate > 0:
+			if err := arrivals(); err != nil {
+				return err
 			}
 			wait = max(0, min(next, end)-time.Since(r.base))
 		}
@@ -179,6 +192,11 @@ func (r *runner) run() error {
 			return err
 		}
 		now = time.Since(r.base)
+		if full {
+			if err := arrivals(); err != nil {
+				return err
+			}
+		}
 		for _, e := range events[:n] {
 			if err := r.readable(r.byFD[e.Fd], now); err != nil {
 				return err
@@ -192,17 +210,21 @@ func (r *runner) arrive(due, now time.Duration) error {
 	counts := due >= r.spec.Lead
 	if counts {
 		r.res.Due++
+	}
+	if len(r.free) == 0 && r.spec.TurnAway {
+		if counts {
+			r.res.Turned++
+		}
+		return nil
+	}
+	if counts {
 		_ = r.late.RecordValue(min((now - due).Microseconds(), longest.Microseconds()))
 	}
-	if len(r.free) > 0 {
-		return r.send(r.take(), due)
-	}
-	if !r.spec.TurnAway {
+	if len(r.free) == 0 {
 		r.queue = append(r.queue, due)
-	} else if counts {
-		r.res.Turned++
+		return nil
 	}
-	return nil
+	return r.send(r.take(), due)
 }
 
 func (r *runner) take() *conn {
