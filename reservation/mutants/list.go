@@ -128,7 +128,7 @@ var mutants = []mutant{
 		{"lane.go", "\t\tfor _, o := range batch {\n\t\t\to.err = err\n", "\t\tfor i, o := range batch {\n\t\t\tif i == 20 {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\to.err = err\n"},
 	}},
 	{"abandoned-sent", "an operation whose caller was told that it did not happen is sent all the same", []patch{
-		{"lane.go", "\t\tif o.stage.CompareAndSwap(queued, sent) {\n\t\t\tbatch = append(batch, o)\n\t\t}", "\t\to.stage.CompareAndSwap(queued, sent)\n\t\tbatch = append(batch, o)"},
+		{"lane.go", "\t\tif !o.stage.CompareAndSwap(queued, sent) {\n\t\t\tcontinue\n\t\t}\n\t\tif ended := o.until.Err(); ended != nil {", "\t\to.stage.CompareAndSwap(queued, sent)\n\t\tif ended := error(nil); ended != nil {"},
 	}},
 	{"epochs-mixed", "operations of two epochs share a call", []patch{
 		{"lane.go", " || len(batch) > 0 && o.epoch != batch[0].epoch {", " {"},
