@@ -163,3 +163,28 @@ func TestAnAttemptFollowsFromReservationAndKey(t *testing.T) {
 		t.Error("an attempt's id does not read back")
 	}
 }
+
+func TestASKUIsFoundAmongMany(t *testing.T) {
+	s := aSale()
+	s.Items = nil
+	for i := range 1000 {
+		s.Items = append(s.Items, Item{No: uint16(i), SKU: fmt.Sprint("SKU-", i)})
+	}
+	s.Index()
+	other := *s
+	other.Items = []Item{{SKU: "SKU-9"}, {No: 1, SKU: "new"}}
+	for sku, want := range map[string]uint16{"SKU-0": 0, "SKU-999": 999, "SKU-500": 500} {
+		if it, ok := s.Item(sku); !ok || it.No != want {
+			t.Errorf("%s: %v %v", sku, it, ok)
+		}
+	}
+	if it, ok := other.Item("SKU-9"); !ok || it.No != 0 {
+		t.Errorf("in a copy with other items: %v %v", it, ok)
+	}
+	if _, ok := other.Item("SKU-1"); ok {
+		t.Error("a copy finds what it does not have")
+	}
+	if n := testing.AllocsPerRun(100, func() { s.Item("SKU-999") }); n > 0 {
+		t.Errorf("%v allocations", n)
+	}
+}

@@ -38,6 +38,8 @@ type Sale struct {
 	Items         []Item
 	Secret        [16]byte // keys the buyer hash; never leaves the engine
 	Version       int64    // rises with each change of the record's copy
+
+	bySKU map[string]uint16 // of a sale with many SKUs; see Index
 }
 
 // Item is one SKU of a sale.
@@ -49,9 +51,26 @@ type Item struct {
 	Stock     int64 // units put up
 }
 
+// Index makes Item fast for a sale with many SKUs. Whoever reads a sale from
+// the record calls it before anybody shares the sale.
+func (s *Sale) Index() {
+	const few = 16 // a walk over these is as fast
+	if len(s.Items) <= few {
+		return
+	}
+	s.bySKU = make(map[string]uint16, len(s.Items))
+	for i, it := range s.Items {
+		s.bySKU[it.SKU] = uint16(i)
+	}
+}
+
 // Item finds a SKU by name.
 func (s *Sale) Item(sku string) (Item, bool) {
-	for _, it := range s.Items { // sales have few SKUs; adapters that serve large ones index it
+	// Looked up and then checked: a copy of a sale may have other items.
+	if at, ok := s.bySKU[sku]; ok && int(at) < len(s.Items) && s.Items[at].SKU == sku {
+		return s.Items[at], true
+	}
+	for _, it := range s.Items {
 		if it.SKU == sku {
 			return it, true
 		}
