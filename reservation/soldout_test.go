@@ -321,3 +321,53 @@ func TestKnowledgeUnderFireNeverDeniesAHold(t *testing.T) {
 		}
 	}
 }
+
+// With several shards "sold out" is a word about all of them, and a unit that
+// comes back in any shard ends it.
+func TestWhatIsKnownOfASaleInShardsIsKnownOfAllOfThem(t *testing.T) {
+	m := miniredis.RunT(t)
+	k, elsewhere := newKnower(t, "redis://"+m.Addr()), newKnower(t, "redis://"+m.Addr())
+	s := bigSale(8)
+	s.Shards = 4
+	if err := k.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	var holds []engine.Hold
+	buyer := uint64(0)
+	for range 8 { // whatever their home shards: the last unit anywhere is sold first
+		buyer++
+		h, err := k.Hold(t.Context(), s, units(buyer, engine.Line{Quantity: 1}))
+		if err != nil {
+			t.Fatalf("%d units were sold: %v", len(holds), err)
+		}
+		holds = append(holds, h)
+	}
+	ofShard := func(shard int) engine.HoldRequest {
+		for {
+			buyer++
+			if r := units(buyer, engine.Line{Quantity: 1}); shardOf(s, r.Buyer) == shard {
+				return r
+			}
+		}
+	}
+	for shard := range s.Shards {
+		k.learnt(s, ofShard(shard))
+	}
+	for i, h := range holds {
+		from := shardOf(s, h.ID.Buyer)
+		other := (from + 1) % s.Shards
+		back, name := k.Gate, "here"
+		if i%2 == 1 {
+			back, name = elsewhere.Gate, "elsewhere"
+		}
+		if _, err := back.Release(t.Context(), s, h.ID); err != nil {
+			t.Fatal(err)
+		}
+		if name == "elsewhere" {
+			k.pass(testBound)
+		}
+		expectCode(t, name+": a buyer of another shard than the unit's", k.code(s, ofShard(other)), "")
+		k.pass(2 * testBound) // the clock stands still otherwise, and a word must be younger than the unit's return
+		k.learnt(s, ofShard(from))
+	}
+}
