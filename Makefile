@@ -36,6 +36,11 @@ mutants: ## breaks the gate in many ways, one at a time, and demands that the ch
 	@scripts/deps.sh
 	$(GO) run ./reservation/mutants $(ARGS)
 
+.PHONY: crashpoints
+crashpoints: ## kills a node 20 times at each boundary of a checkout, under load, and looks at the books: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 60m -v -parallel 12 -run TestACrashAtAnyBoundary ./cmd/flashsale -args -crashes 20
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)

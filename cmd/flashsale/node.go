@@ -18,6 +18,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/api"
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/fault"
 	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -45,6 +46,8 @@ type node struct {
 	stream    *orders.StreamAudit
 	provider  *payment.Sandbox
 	guard     *payment.Guard
+	payments  engine.Payments // the guard, or what a test put around it
+	fault     *fault.Plan
 	engine    *engine.Engine
 	lifecycle *engine.Lifecycle
 
@@ -73,6 +76,9 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 			n.close()
 		}
 	}()
+	if n.fault, err = fault.Parse(set.Fault); err != nil {
+		return nil, &exit{exitUsage, err}
+	}
 	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openPayments, n.openEngine, n.openListeners} {
 		if err := part(ctx); err != nil {
 			return nil, err
@@ -197,12 +203,13 @@ func (n *node) openPayments(context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
+	n.payments = n.fault.Payments(n.guard)
 	return nil
 }
 
 func (n *node) openEngine(context.Context) (err error) {
 	n.engine, err = engine.New(engine.Ports{
-		Sales: n.cache, Gate: n.gate, Reader: n.gate, Attempts: n.attempts, Payments: n.guard, Stream: n.producer,
+		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
 		Outcomes: n.replies, Orders: n.orders, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
 	}, engine.Options{PaymentTimeout: n.guard.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait})
 	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.guard.Budget(), Clock: systemClock{}, Log: n.log}

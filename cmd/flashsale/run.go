@@ -70,7 +70,7 @@ func (n *node) background() (map[string]func(context.Context) error, error) {
 		roles[roleRelay] = relay.Run
 	}
 	if n.has(roleWriter) {
-		writer, err := orders.NewWriter(orders.WriterConfig{Brokers: n.brokers(), Topic: n.set.Topic, Group: n.set.Group, Record: n.ledger,
+		writer, err := orders.NewWriter(orders.WriterConfig{Brokers: n.brokers(), Topic: n.set.Topic, Group: n.set.Group, Record: faulty{n.ledger, n.fault},
 			Notifier: n.gate.Notifier(), MaxBatch: n.set.WriterBatch, Log: n.log, Registry: n.reg})
 		if err != nil {
 			return nil, err
@@ -88,7 +88,7 @@ func (n *node) background() (map[string]func(context.Context) error, error) {
 // settling adds the loops that bring things to an end: the reaper finds overdue
 // payments and the worker resolves them, so either role needs the worker.
 func (n *node) settling(roles map[string]func(context.Context) error) error {
-	worker, err := payment.NewWorker(payment.WorkerConfig{Payments: n.guard, Ledger: moneyLedger{n}, Resolve: n.engine.Resolve,
+	worker, err := payment.NewWorker(payment.WorkerConfig{Payments: n.payments, Ledger: moneyLedger{n}, Resolve: n.engine.Resolve,
 		Stale: func(ctx context.Context, limit int) ([]engine.Attempt, error) {
 			return n.attempts.Unfinished(ctx, engine.PaymentMargin, limit)
 		},
