@@ -73,6 +73,10 @@ k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
 
+.PHONY: stripe-mock
+stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)
+	FLASHSALE_STRIPE_MOCK=$$(scripts/tool.sh stripe-mock) $(GO) test -count=1 -run StripeMock ./payment $(ARGS)
+
 .PHONY: compose-check
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml

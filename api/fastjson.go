@@ -48,7 +48,7 @@ func quickReserve(text string, room []engine.CartLine) ([]engine.CartLine, bool)
 }
 
 // bytesOf gives a string's bytes, to be read only.
-func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) }
+func bytesOf(s string) []byte { return unsafe.Slice(unsafe.StringData(s), len(s)) } //nolint:gosec // nobody writes to them
 
 // quick is a cursor over text that need not be well-formed.
 type quick struct {

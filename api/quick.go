@@ -51,7 +51,7 @@ func (s *Server) quickNo(c *conn, b []byte) bool {
 		return false
 	}
 	var room [1]engine.CartLine
-	lines, ok := quickReserve(unsafe.String(unsafe.SliceData(body), len(body)), room[:0])
+	lines, ok := quickReserve(textOf(body), room[:0])
 	if !ok || len(lines) != 1 {
 		return false
 	}
@@ -156,8 +156,11 @@ func subject(auth, room []byte) (string, bool) {
 	if end <= 0 || end > 128 {
 		return "", false
 	}
-	return unsafe.String(unsafe.SliceData(sub), end), true
+	return textOf(sub[:end]), true
 }
+
+// textOf gives bytes as a string that lives no longer than they do.
+func textOf(b []byte) string { return unsafe.String(unsafe.SliceData(b), len(b)) } //nolint:gosec // nobody keeps it
 
 // appendNo writes the whole answer: what refuse and fasthttp would write.
 func (s *Server) appendNo(b []byte, refusal error, id []byte, now time.Time) []byte {

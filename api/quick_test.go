@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"regexp"
@@ -54,13 +55,13 @@ func answerTo(t *testing.T, d *door, request string) string {
 	t.Helper()
 	c := d.dial()
 	c.say(request)
-	must(t, c.Conn.SetReadDeadline(time.Now().Add(5*time.Second)))
+	must(t, c.SetReadDeadline(time.Now().Add(5*time.Second)))
 	var text []byte
 	for room := make([]byte, 4096); ; {
 		n, err := c.Read(room)
 		text = append(text, room[:n]...)
 		if err != nil || strings.HasSuffix(string(text), "}") {
-			if err != nil && err != io.EOF {
+			if err != nil && !errors.Is(err, io.EOF) {
 				t.Fatalf("%v after %q", err, text)
 			}
 			return regexp.MustCompile(`Date: [^\r]*`).ReplaceAllString(string(text), "Date: then")
@@ -90,8 +91,8 @@ func TestOnlyAPlainRequestIsAnsweredQuickly(t *testing.T) {
 		change(&p)
 		return p.String()
 	}
-	header := func(old, new string) string {
-		return with(func(p *part) { p.headers = strings.Replace(p.headers, old, new, 1) })
+	header := func(was, is string) string {
+		return with(func(p *part) { p.headers = strings.Replace(p.headers, was, is, 1) })
 	}
 	for name, c := range map[string]struct {
 		request string

@@ -33,6 +33,9 @@ type Options struct {
 	PaymentTimeout time.Duration // of one provider call
 	DefaultWait    time.Duration // how long a checkout waits for the commit unless the client says
 	MaxWait        time.Duration // the longest that a client may ask for
+	// Screen scores an attempt before it is authorised; nil: nobody does. It must
+	// be quick, and answer whatever happens.
+	Screen func(ctx context.Context, a Attempt) Screening
 }
 
 // New checks the ports and gives an engine.

@@ -17,6 +17,7 @@ type Attempt struct {
 	ProviderRef string
 	Reason      string    // decline code, or why it was voided
 	LeaseUntil  time.Time // until then a node is working on it
+	BegunAt     time.Time // when it was noted; zero if that is not known here
 	Fresh       bool      // this call wrote it: nobody worked on it before
 }
 

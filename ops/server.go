@@ -30,7 +30,7 @@ type Role int
 // The roles.
 const (
 	Viewer   Role = iota + 1 // reads
-	Operator                 // moves sales, changes stock, releases holds
+	Operator                 // moves sales, changes stock, releases holds, forces breakers
 	Owner                    // creates sales
 )
 
@@ -73,6 +73,7 @@ type Options struct {
 	Verify    func(ctx context.Context, settle time.Duration) (engine.Verdict, error)
 	Ready     func(ctx context.Context) error
 	Breaker   func() string // the payment breaker's state
+	Breakers  Breakers      // all of them; nil: there are none
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
@@ -147,6 +148,8 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /admin/v1/sales/{sale}/orders", s.allow(Viewer, s.listOrders))
 	m.HandleFunc("GET /admin/v1/orders/{id}", s.allow(Viewer, s.getOrder))
 	m.HandleFunc("DELETE /admin/v1/reservations/{id}", s.allow(Operator, s.releaseHold))
+	m.HandleFunc("GET /admin/v1/breakers", s.allow(Viewer, s.listBreakers))
+	m.HandleFunc("POST /admin/v1/breakers/{name}/{verb}", s.allow(Operator, s.setBreaker))
 	m.HandleFunc("GET /admin/v1/verify", s.allow(Viewer, s.verify))
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))

@@ -3,20 +3,32 @@ package payment
 import (
 	"context"
 	"errors"
-	"math/rand/v2"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/outside"
 )
 
-// Guard makes a Provider fit for the engine: it is engine.Payments.
+// Guard makes a Provider fit for the engine: it is engine.Payments. It calls the
+// provider as two dependencies (see package outside):
+//
+//   - payment-NAME-authorise, for buyers who wait;
+//   - payment-NAME-settle, for capture, void, refund and look-up.
+//
+// They are apart because settling is the way out of trouble with authorising: a
+// card network that fails, or hangs and fills the bulkhead, must not stop the
+// look-ups and voids that give units back; a backlog of captures must not shut
+// the door to buyers; and look-ups must not use up the probes of a half-open
+// breaker. The price is that an outage of everything is discovered twice.
 type Guard struct {
 	provider  Provider
-	config    GuardConfig
-	authorise *lane
-	settle    *lane
-	metrics   *guardMetrics
+	authorise *outside.Dependency
+	settle    *outside.Dependency
+
+	doAuthorise, doCapture, doVoid, doRefund, doLookup *call
 }
+
+type call = outside.Call[engine.Attempt, engine.Payment]
 
 var _ engine.Payments = (*Guard)(nil)
 
@@ -25,104 +37,136 @@ func NewGuard(p Provider, c GuardConfig) (*Guard, error) {
 	if p == nil {
 		return nil, errors.New("payment: a Guard needs a provider")
 	}
-	c = c.WithDefaults()
-	if err := c.Validate(); err != nil {
+	g := &Guard{provider: p}
+	var err error
+	if g.authorise, err = outside.New(c.Board, c.lane("payment-"+p.Name()+"-authorise", c.Concurrency, 256)); err != nil {
 		return nil, err
 	}
-	g := &Guard{provider: p, config: c, authorise: newLane("authorise", c.Concurrency, c), settle: newLane("settle", c.SettleConcurrency, c)}
-	var err error
-	g.metrics, err = newGuardMetrics(c.Registerer, p.Name(), g.authorise, g.settle)
-	return g, err
+	if g.settle, err = outside.New(c.Board, c.lane("payment-"+p.Name()+"-settle", c.SettleConcurrency, 64)); err != nil {
+		return nil, err
+	}
+	// An authorisation is tried again only if it certainly had no effect: an
+	// unknown outcome goes to the engine at once, which looks it up. The others
+	// are repeatable by what they do.
+	g.doAuthorise = newCall(g.authorise, "authorise", retriable, p.Authorise)
+	g.doCapture = newCall(g.settle, "capture", repeatable, p.Capture)
+	g.doVoid = newCall(g.settle, "void", repeatable, p.Void)
+	g.doRefund = newCall(g.settle, "refund", repeatable, p.Refund)
+	g.doLookup = newCall(g.settle, "lookup", repeatable, p.Lookup)
+	return g, nil
 }
+
+func newCall(d *outside.Dependency, op string, again func(error) bool, do func(context.Context, engine.Attempt) (engine.Payment, error)) *call {
+	return outside.NewCall(d, outside.Spec[engine.Attempt, engine.Payment]{
+		Op: op, Again: again, Doubt: engine.ErrUnknown, Answers: neverSeen, Result: resultOf, Degraded: degraded,
+		Do: func(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+			p, err := do(ctx, a)
+			return p, classify(err)
+		},
+	})
+}
+
+// Name is the provider's.
+func (g *Guard) Name() string { return g.provider.Name() }
 
 // Budget is the longest that a call takes: the engine's PaymentTimeout.
-func (g *Guard) Budget() time.Duration { return g.config.Budget }
+func (g *Guard) Budget() time.Duration { return g.authorise.Config().Budget }
 
 // State is the authorise breaker's: closed, half-open or open.
-func (g *Guard) State() string { return g.authorise.breaker.State().String() }
+func (g *Guard) State() string { return g.authorise.State() }
 
-// SettleState is that of the breaker of capture, void and look-up.
-func (g *Guard) SettleState() string { return g.settle.breaker.State().String() }
+// SettleState is that of the breaker of capture, void, refund and look-up.
+func (g *Guard) SettleState() string { return g.settle.State() }
 
-// Authorise is tried again only if it certainly had no effect. An unknown
-// outcome goes to the engine at once, which looks it up.
+// Authorise reserves the money, under the attempt's id as idempotency key.
 func (g *Guard) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return g.call(ctx, "authorise", g.authorise, retriable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Authorise(ctx, a) })
+	return g.doAuthorise.Do(ctx, a)
 }
 
-// Capture takes authorised money; it is repeated under its own key.
+// Capture takes authorised money.
 func (g *Guard) Capture(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return g.call(ctx, "capture", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Capture(ctx, a) })
+	return g.doCapture.Do(ctx, a)
 }
 
-// Void gives an authorisation back; it is repeated.
+// Void gives an authorisation back.
 func (g *Guard) Void(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return g.call(ctx, "void", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Void(ctx, a) })
+	return g.doVoid.Do(ctx, a)
 }
 
-// Refund gives captured money back; it is repeated.
+// Refund gives captured money back.
 func (g *Guard) Refund(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return g.call(ctx, "refund", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Refund(ctx, a) })
+	return g.doRefund.Do(ctx, a)
 }
 
-// Lookup asks what became of an attempt; it is repeated.
+// Lookup asks what became of an attempt.
 func (g *Guard) Lookup(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return g.call(ctx, "lookup", g.settle, repeatable, func(ctx context.Context) (engine.Payment, error) { return g.provider.Lookup(ctx, a) })
+	return g.doLookup.Do(ctx, a)
 }
 
 // retriable errors are those of a request that certainly had no effect and may
-// fare better soon. Behind an open breaker or a full bulkhead, soon is too early.
+// fare better soon.
 func retriable(err error) bool {
-	return engine.CodeOf(err) == engine.CodePaymentUnavailable && !errors.Is(err, engine.ErrUnknown) && !final(err)
+	return engine.CodeOf(err) == engine.CodePaymentUnavailable && !errors.Is(err, engine.ErrUnknown) && !errors.Is(err, ErrRejected)
 }
 
 // repeatable ones are also those of a request that may have had its effect.
 func repeatable(err error) bool {
-	return retriable(err) || errors.Is(err, engine.ErrUnknown) && !final(err)
+	return retriable(err) || errors.Is(err, engine.ErrUnknown) && !errors.Is(err, ErrRejected)
 }
 
-func final(err error) bool {
-	return errors.Is(err, ErrBreakerOpen) || errors.Is(err, errFull) || errors.Is(err, ErrRejected)
+func neverSeen(err error) bool { return engine.CodeOf(err) == engine.CodeNotFound }
+
+// judge says what an outcome tells about the provider: it is well when it
+// answers, and a decline has no error at all.
+func judge(err error) outside.Verdict {
+	if errors.Is(err, ErrRejected) || neverSeen(err) {
+		return outside.Success
+	}
+	return outside.Judge(err)
 }
 
-// call tries until there is an answer, an error that a repetition cannot mend,
-// or no time left for another full try. Once one try was left unanswered, a
-// later one that was not even sent does not make the whole certain.
-func (g *Guard) call(ctx context.Context, op string, l *lane, again func(error) bool, try func(context.Context) (engine.Payment, error)) (engine.Payment, error) {
-	if err := ctx.Err(); err != nil {
-		return engine.Payment{}, notTaken(err, "the caller left before the payment provider was called")
+// classify makes sure that an error says what it means: one that does not is
+// taken for the worst, an outcome unknown.
+func classify(err error) error {
+	if err == nil || errors.Is(err, engine.ErrUnknown) {
+		return err
 	}
-	lastStart := time.Now().Add(g.config.Budget - g.config.Timeout)
-	backoff := g.config.Backoff
-	var unanswered error
-	for n := 1; ; n++ {
-		p, took, err := l.do(ctx, try)
-		g.metrics.tried(op, took, p, err)
-		if err == nil || engine.CodeOf(err) == engine.CodeNotFound {
-			return p, err
-		}
-		if errors.Is(err, engine.ErrUnknown) {
-			unanswered = err
-		}
-		wait := backoff/2 + rand.N(backoff/2+1) //nolint:gosec // jitter, not a secret
-		if n == g.config.Tries || !again(err) || time.Now().Add(wait).After(lastStart) || !rest(ctx, wait) {
-			if unanswered != nil && !errors.Is(err, engine.ErrUnknown) {
-				return p, unknown(errors.Join(unanswered, err), "an earlier try was left unanswered")
-			}
-			return p, err
-		}
-		backoff = min(2*backoff, g.config.MaxBackoff)
+	switch engine.CodeOf(err) {
+	case engine.CodePaymentUnavailable, engine.CodeNotFound:
+		return err
 	}
+	return unknown(err, "the payment provider failed")
 }
 
-// rest pauses, and says false if the caller leaves meanwhile.
-func rest(ctx context.Context, d time.Duration) bool {
-	t := time.NewTimer(d)
-	defer t.Stop()
-	select {
-	case <-t.C:
-		return true
-	case <-ctx.Done():
-		return false
+// degraded is payment's stated answer when there is none: there is no going on
+// without money, so it is an error, which says whether money may have moved.
+func degraded(_ engine.Attempt, err error) (engine.Payment, error) {
+	var e *engine.Error
+	var refused *outside.Refused
+	switch {
+	case errors.As(err, &e) && errors.Is(err, engine.ErrUnknown) && e != err: //nolint:errorlint // joined: an earlier try is in doubt
+		return engine.Payment{}, unknown(err, "an earlier try was left unanswered")
+	case !errors.As(err, &refused):
+		return engine.Payment{}, err
+	case errors.Is(err, outside.ErrOpen):
+		return engine.Payment{}, notTaken(err, "the payment provider has been failing; it is tried again soon").After(refused.After)
+	case errors.Is(err, outside.ErrFull):
+		return engine.Payment{}, notTaken(err, "too many payments are under way").After(refused.After)
 	}
+	return engine.Payment{}, notTaken(err, "the caller left before the payment provider was called")
+}
+
+// resultOf names a result from a closed set: a payment state, or why there is none.
+func resultOf(p engine.Payment, err error) string {
+	switch {
+	case err == nil:
+		return string(p.State)
+	case errors.Is(err, ErrRejected):
+		return "rejected"
+	case neverSeen(err):
+		return "not_found"
+	case errors.Is(err, engine.ErrUnknown):
+		return "no_answer"
+	}
+	return "unavailable"
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/outside"
 )
 
 // fake is a provider whose every call is do; it counts them.
@@ -53,6 +54,15 @@ var (
 	errNoAnswer = unknown(errors.New("reset"), "no answer")
 	good        = engine.Payment{State: engine.PaymentAuthorised}
 )
+
+func board(t testing.TB, reg prometheus.Registerer) *outside.Board {
+	t.Helper()
+	b, err := outside.NewBoard(reg)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
 
 func guard(t testing.TB, c GuardConfig, do func(ctx context.Context, n int) (engine.Payment, error)) (*Guard, *fake) {
 	t.Helper()
@@ -162,7 +172,7 @@ func TestAFullBulkheadRefusesAtOnceAndLeavesTheOtherLaneFree(t *testing.T) {
 		synctest.Wait()
 		began := time.Now()
 		_, err := g.Authorise(t.Context(), engine.Attempt{})
-		if verdict(err) != "not taken" || !errors.Is(err, errFull) || retryAfter(err) == 0 || time.Since(began) != 0 || f.n() != 10 {
+		if verdict(err) != "not taken" || !errors.Is(err, outside.ErrFull) || retryAfter(err) == 0 || time.Since(began) != 0 || f.n() != 10 {
 			t.Fatalf("%d calls, %s: %v", f.n(), time.Since(began), err)
 		}
 		wg.Go(func() {
@@ -187,7 +197,7 @@ func TestABreakerOpensAfterFailuresAndRecoversThroughHalfOpen(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				healthy := false
 				reg := prometheus.NewRegistry()
-				g, f := guard(t, GuardConfig{Tries: 1, OpenFor: 5 * time.Second, Probes: 2, Registerer: reg}, func(context.Context, int) (engine.Payment, error) {
+				g, f := guard(t, GuardConfig{Tries: 1, OpenFor: 5 * time.Second, Probes: 2, Board: board(t, reg)}, func(context.Context, int) (engine.Payment, error) {
 					if healthy {
 						return good, nil
 					}
@@ -196,7 +206,7 @@ func TestABreakerOpensAfterFailuresAndRecoversThroughHalfOpen(t *testing.T) {
 				for range 10 {
 					_, _ = g.Authorise(t.Context(), engine.Attempt{})
 				}
-				if g.State() != "open" || g.SettleState() != "closed" || metric(t, reg, "flashsale_payment_breaker_state", "authorise") != 2 {
+				if g.State() != "open" || g.SettleState() != "closed" || metric(t, reg, "flashsale_dependency_breaker_state", "payment-fake-authorise") != 2 {
 					t.Fatalf("%s, %s", g.State(), g.SettleState())
 				}
 				<-time.After(2 * time.Second)
@@ -287,16 +297,16 @@ func TestAPanickingProviderFreesItsPlace(t *testing.T) {
 		defer func() { _ = recover() }()
 		_, _ = g.Authorise(t.Context(), engine.Attempt{})
 	}()
-	if n := len(g.authorise.slots); n != 0 {
+	if n := g.authorise.InFlight(); n != 0 {
 		t.Fatalf("%d places are lost", n)
 	}
 }
 
 func TestSettingsThatDoNotFitEachOtherAreRefused(t *testing.T) {
-	if err := (GuardConfig{}).WithDefaults().Validate(); err != nil {
+	if _, err := NewGuard(&fake{}, GuardConfig{}); err != nil {
 		t.Fatalf("the defaults: %v", err)
 	}
-	if err := (GuardConfig{Timeout: time.Minute, Backoff: 3 * time.Second}).WithDefaults().Validate(); err != nil {
+	if _, err := NewGuard(&fake{}, GuardConfig{Timeout: time.Minute, Backoff: 3 * time.Second}); err != nil {
 		t.Fatalf("defaults follow what is given: %v", err)
 	}
 	for says, c := range map[string]GuardConfig{
@@ -323,21 +333,22 @@ func TestSettingsThatDoNotFitEachOtherAreRefused(t *testing.T) {
 
 func TestCallsAreCountedByOperationAndResult(t *testing.T) {
 	reg := prometheus.NewRegistry()
-	g, _ := guard(t, GuardConfig{Tries: 1, Registerer: reg}, func(_ context.Context, n int) (engine.Payment, error) {
+	b := board(t, reg)
+	g, _ := guard(t, GuardConfig{Tries: 1, Board: b}, func(_ context.Context, n int) (engine.Payment, error) {
 		return engine.Payment{State: engine.PaymentDeclined}, map[int]error{2: errNoAnswer, 3: errNotTaken}[n]
 	})
 	for range 3 {
 		_, _ = g.Authorise(t.Context(), engine.Attempt{})
 	}
 	for _, result := range []string{"declined", "no_answer", "unavailable"} {
-		if n := metric(t, reg, "flashsale_payment_calls_total", result); n != 1 {
+		if n := metric(t, reg, "flashsale_dependency_calls_total", result); n != 1 {
 			t.Errorf("%s: %g", result, n)
 		}
 	}
-	if n := metric(t, reg, "flashsale_payment_call_seconds", "authorise"); n != 3 {
+	if n := metric(t, reg, "flashsale_dependency_call_duration_seconds", "authorise"); n != 3 {
 		t.Errorf("%g calls timed", n)
 	}
-	if _, err := NewGuard(&fake{}, GuardConfig{Registerer: reg}); err == nil {
+	if _, err := NewGuard(&fake{}, GuardConfig{Board: b}); err == nil {
 		t.Error("the same provider registered twice")
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/outside"
 )
 
 // Provider is one payment provider. It makes one try per call, ends it when ctx
@@ -39,7 +40,7 @@ type Provider interface {
 var ErrRejected = errors.New("rejected by the provider")
 
 // ErrBreakerOpen marks a call that was not made because its breaker is open.
-var ErrBreakerOpen = errors.New("circuit breaker open")
+var ErrBreakerOpen = outside.ErrOpen
 
 // notTaken makes the error of a request that certainly had no effect.
 func notTaken(cause error, format string, args ...any) *engine.Error {

@@ -21,17 +21,20 @@ type SandboxConfig struct {
 	URL         string        // such as http://127.0.0.1:12111
 	MaxConns    int           // connections at most; match the Guard's two bulkheads together. Default 320
 	DialTimeout time.Duration // default 1 s
+	Webhooks    WebhookConfig // no secrets: none are taken
 }
 
 // Sandbox is the provider that speaks to payment/sandbox over HTTP.
 type Sandbox struct {
-	base string
-	http *http.Client
+	base     string
+	http     *http.Client
+	webhooks WebhookConfig
 }
 
 var (
 	_ Provider     = (*Sandbox)(nil)
 	_ engine.Books = (*Sandbox)(nil)
+	_ Events       = (*Sandbox)(nil)
 )
 
 const (
@@ -56,21 +59,10 @@ func NewSandbox(c SandboxConfig) (*Sandbox, error) {
 	if c.MaxConns < 1 || c.DialTimeout < 0 {
 		return nil, errors.New("payment: sandbox MaxConns and DialTimeout must be positive")
 	}
-	return &Sandbox{
-		base: strings.TrimSuffix(c.URL, "/"),
-		http: &http.Client{
-			Transport: &http.Transport{ // HTTP/1.1: one request per connection is what makes countedConn a proof
-				DialContext:         countingDial(c.DialTimeout),
-				MaxConnsPerHost:     c.MaxConns,
-				MaxIdleConns:        c.MaxConns,
-				MaxIdleConnsPerHost: c.MaxConns,
-				IdleConnTimeout:     90 * time.Second,
-				TLSHandshakeTimeout: 5 * time.Second,
-				DisableCompression:  true,
-			},
-			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-		},
-	}, nil
+	if err := c.Webhooks.Validate(); err != nil {
+		return nil, fmt.Errorf("payment: sandbox: %w", err)
+	}
+	return &Sandbox{base: strings.TrimSuffix(c.URL, "/"), http: provingClient(c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
 }
 
 // Close closes the idle connections.
@@ -78,6 +70,11 @@ func (c *Sandbox) Close() { c.http.CloseIdleConnections() }
 
 // Name is the provider's name in records and metrics.
 func (c *Sandbox) Name() string { return "sandbox" }
+
+// Event verifies and reads a webhook.
+func (c *Sandbox) Event(body []byte, signature string) (engine.ProviderEvent, error) {
+	return c.webhooks.event(c.Name(), body, signature)
+}
 
 // Authorise reserves the money. A payment method that the provider does not
 // know is the buyer's to change, so it is a decline: invalid_payment_method.

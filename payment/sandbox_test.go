@@ -437,3 +437,16 @@ func FuzzNoAnswerBreaksTheClient(f *testing.F) {
 		}
 	})
 }
+
+func TestAnActionOfTheSandboxIsReadWithItsURL(t *testing.T) {
+	for body, want := range map[string]engine.Payment{
+		`{"id":"p","object":"payment_intent","status":"requires_action","next_action":{"type":"redirect_to_url","redirect_to_url":{"url":"https://x"}}}`: {
+			State: engine.PaymentNeedsAction, Provider: "sandbox", Ref: "p", Action: engine.NextAction{Type: "redirect_to_url", URL: "https://x"}},
+		`{"id":"p","object":"payment_intent","status":"requires_action","next_action":{"type":"use_sdk"}}`: {State: engine.PaymentUnknown, Provider: "sandbox", Ref: "p"},
+		`{"id":"p","object":"payment_intent","status":"requires_action"}`:                                  {State: engine.PaymentUnknown, Provider: "sandbox", Ref: "p"},
+	} {
+		if got, err := (&Sandbox{}).payment(reply{status: 200, body: []byte(body)}); err != nil || got != want {
+			t.Errorf("%s: %+v, %v", body, got, err)
+		}
+	}
+}

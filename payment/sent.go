@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"net"
+	"net/http"
 	"net/http/httptrace"
 	"sync"
 	"sync/atomic"
@@ -34,6 +35,23 @@ func countingDial(timeout time.Duration) func(ctx context.Context, network, addr
 			return nil, err
 		}
 		return &countedConn{Conn: c}, nil
+	}
+}
+
+// provingClient is an HTTP client whose connections are counted. It speaks
+// HTTP/1.1: one request per connection at a time is what makes the count a proof.
+func provingClient(maxConns int, dialTimeout time.Duration) *http.Client {
+	return &http.Client{
+		Transport: &http.Transport{
+			DialContext:         countingDial(dialTimeout),
+			MaxConnsPerHost:     maxConns,
+			MaxIdleConns:        maxConns,
+			MaxIdleConnsPerHost: maxConns,
+			IdleConnTimeout:     90 * time.Second,
+			TLSHandshakeTimeout: 5 * time.Second,
+			DisableCompression:  true,
+		},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }
 

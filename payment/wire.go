@@ -9,13 +9,19 @@ import (
 // The sandbox's answers, as far as they are read.
 
 type wireIntent struct {
-	ID        string            `json:"id"`
-	Object    string            `json:"object"`
-	Amount    int64             `json:"amount"`
-	Currency  string            `json:"currency"`
-	Status    string            `json:"status"`
-	Refunded  bool              `json:"refunded"`
-	Metadata  map[string]string `json:"metadata"`
+	ID         string            `json:"id"`
+	Object     string            `json:"object"`
+	Amount     int64             `json:"amount"`
+	Currency   string            `json:"currency"`
+	Status     string            `json:"status"`
+	Refunded   bool              `json:"refunded"`
+	Metadata   map[string]string `json:"metadata"`
+	NextAction *struct {
+		Type     string `json:"type"`
+		Redirect *struct {
+			URL string `json:"url"`
+		} `json:"redirect_to_url"`
+	} `json:"next_action"`
 	LastError *struct {
 		DeclineCode string `json:"decline_code"`
 	} `json:"last_payment_error"`
@@ -50,6 +56,10 @@ func (w *wireIntent) payment(provider string) engine.Payment {
 	switch w.Status {
 	case "requires_capture":
 		p.State = engine.PaymentAuthorised
+	case "requires_action":
+		if w.NextAction != nil && w.NextAction.Redirect != nil && w.NextAction.Redirect.URL != "" { // else there is nothing to tell the buyer
+			p.State, p.Action = engine.PaymentNeedsAction, engine.NextAction{Type: w.NextAction.Type, URL: w.NextAction.Redirect.URL}
+		}
 	case "succeeded":
 		p.State = engine.PaymentCaptured
 		if w.Refunded {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestSettingsAreCheckedTogether(t *testing.T) {
@@ -29,6 +30,16 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"postgres-url":       func(_ *Settings, b *Backends) { b.PostgresURL = "" },
 		"kafka-brokers":      func(_ *Settings, b *Backends) { b.KafkaBrokers = "nowhere" },
 		"writer-batch":       func(s *Settings, _ *Backends) { s.WriterBatch = 0 },
+		"stripe-return-url":  func(s *Settings, _ *Backends) { s.StripeKey = "sk_test_x" },
+		"say who takes what": func(s *Settings, _ *Backends) { s.StripeKey, s.StripeReturnURL = "sk_test_x", "https://shop.example/" },
+		"is not set up":      func(s *Settings, _ *Backends) { s.PaymentRoute = []string{"stripe"} },
+		"no key is called":   func(s *Settings, _ *Backends) { s.PaymentRoute = []string{"sandbox colour=red"} },
+		"webhook secret":     func(s *Settings, _ *Backends) { s.PaymentWebhookSecret = []string{"short"} },
+		"webhook-tolerance":  func(s *Settings, _ *Backends) { s.WebhookTolerance = 0 },
+		"fraud-url":          func(s *Settings, _ *Backends) { s.FraudURL = "score" },
+		"fraud-timeout":      func(s *Settings, _ *Backends) { s.FraudTimeout = time.Minute },
+		"notify-secret":      func(s *Settings, _ *Backends) { s.NotifyURL = "https://shop.example/hook" },
+		"whsec_":             func(s *Settings, _ *Backends) { s.NotifySecret = []string{"secret"} },
 		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
 	} {
 		s, b := good, at
@@ -67,7 +78,7 @@ func TestTheCommandLineSaysWhatIsWrongAndExitsWithUsage(t *testing.T) {
 }
 
 func TestSecretsAreNotPrinted(t *testing.T) {
-	out, _, status := command(t, "config", "print", "--buyer-key", testKey, "--admin-token", testToken, "--postgres-url", "postgres://u:hunter2@h/db")
+	out, _, status := command(t, "config", "print", "--stripe-key", "sk_hunter2", "--notify-secret", "whsec_hunter2", "--buyer-key", testKey, "--admin-token", testToken, "--postgres-url", "postgres://u:hunter2@h/db")
 	if status != exitOK || strings.Contains(out, testKey) || strings.Contains(out, testToken) || strings.Contains(out, "hunter2") {
 		t.Errorf("status %d\n%s", status, out)
 	}
@@ -83,11 +94,11 @@ func TestTheFileGivesWayToTheEnvironmentAndThatToTheCommandLine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("redis-url: redis://file:1/0\ntopic: from-the-file\ngroup: from-the-file\npayment-timeout: 3s\nwriter-batch: 7\nadmin-token: [aaaaaaaaaaaaaaaaaaaa, 'eye:viewer:0123456789abcdef']\nbuyer-public-keys: [a.pem, b.pem]\n")
+	write("payment-route: ['sandbox currency=EUR,USD method=pm_*', 'sandbox currency=GBP bps=100']\nredis-url: redis://file:1/0\ntopic: from-the-file\ngroup: from-the-file\npayment-timeout: 3s\nwriter-batch: 7\nadmin-token: [aaaaaaaaaaaaaaaaaaaa, 'eye:viewer:0123456789abcdef']\nbuyer-public-keys: [a.pem, b.pem]\n")
 	t.Setenv("FLASHSALE_TOPIC", "from-the-environment")
 	t.Setenv("FLASHSALE_GROUP", "from-the-environment")
 	out, errs, status := command(t, "config", "print", "--config", file, "--group", "from-the-flag")
-	for _, want := range []string{"redis-url: redis://file:1/0", "topic: from-the-environment", "group: from-the-flag", "payment-timeout: 3s", "writer-batch: 7", "buyer-public-keys: [a.pem b.pem]", "admin-token: (set, not shown)"} {
+	for _, want := range []string{"redis-url: redis://file:1/0", "topic: from-the-environment", "group: from-the-flag", "payment-timeout: 3s", "writer-batch: 7", "buyer-public-keys: [a.pem b.pem]", "admin-token: (set, not shown)", "payment-route: [sandbox currency=EUR,USD method=pm_* sandbox currency=GBP bps=100]"} {
 		if !strings.Contains(out, want+"\n") {
 			t.Errorf("%q is not in effect; status %d\n%s%s", want, status, out, errs)
 		}

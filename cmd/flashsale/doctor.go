@@ -19,7 +19,7 @@ import (
 type doctorCmd struct {
 	Settings `embed:""`
 	Backends `embed:""`
-	Roles    []string `help:"What the node does." default:"api,relay,writer,reaper,payments"`
+	Roles    []string `help:"What the node does." default:"api,relay,writer,reaper,payments,notify"`
 	JSON     bool     `help:"Print JSON for machines."`
 }
 
@@ -46,7 +46,9 @@ func (c *doctorCmd) Run(w *world) error {
 	look("redis", pingRedis(ctx, c.RedisURL), redactURL(c.RedisURL)+" answers", "Start Redis or set --redis-url.")
 	look("postgres", pingPostgres(ctx, c.PostgresURL), redactURL(c.PostgresURL)+" answers", "Start Postgres or set --postgres-url.")
 	look("kafka", orders.Ping(ctx, strings.Split(c.KafkaBrokers, ",")), c.KafkaBrokers+" answer", "Start Kafka or set --kafka-brokers.")
-	look("payment provider", pingHTTP(ctx, c.PaymentURL), c.PaymentURL+" answers", "Start the provider (flashsale sandbox) or set --payment-url.")
+	if c.PaymentURL != "" || c.StripeKey == "" {
+		look("payment provider", pingHTTP(ctx, c.PaymentURL), c.PaymentURL+" answers", "Start the provider (flashsale sandbox) or set --payment-url.")
+	}
 	found = append(found, c.unsafe()...)
 	return c.report(w, found)
 }

@@ -22,6 +22,7 @@ import (
 	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders"
 	"github.com/flashsale-engine/flashsale/orders/record"
+	"github.com/flashsale-engine/flashsale/outside"
 	"github.com/flashsale-engine/flashsale/payment"
 	"github.com/flashsale-engine/flashsale/reservation"
 )
@@ -44,10 +45,11 @@ type node struct {
 	replies   *reservation.Replies
 	producer  *orders.Producer
 	stream    *orders.StreamAudit
-	provider  *payment.Sandbox
-	guard     *payment.Guard
-	payments  engine.Payments // the guard, or what a test put around it
+	payments  engine.Payments // the router, or what a test put around it
 	fault     *fault.Plan
+	board     *outside.Board
+	forced    *record.Breakers
+	router    *payment.Router
 	engine    *engine.Engine
 	lifecycle *engine.Lifecycle
 
@@ -79,7 +81,7 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 	if n.fault, err = fault.Parse(set.Fault); err != nil {
 		return nil, &exit{exitUsage, err}
 	}
-	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openPayments, n.openEngine, n.openListeners} {
+	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openOutside, n.openEngine, n.openListeners} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}
@@ -190,29 +192,16 @@ func (n *node) brokers() (out []string) {
 	return out
 }
 
-func (n *node) openPayments(context.Context) (err error) {
-	if n.set.PaymentURL == "" { // only roles that never pay may lack it; Validate has seen to that
-		n.set.PaymentURL = "http://127.0.0.1:1"
-	}
-	n.provider, err = payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, MaxConns: n.set.PaymentMax + 64})
-	if err != nil {
-		return &exit{exitUsage, err}
-	}
-	n.onClose(n.provider.Close)
-	n.guard, err = payment.NewGuard(n.provider, payment.GuardConfig{Timeout: n.set.PaymentTimeout, Budget: n.set.paymentBudget(), Concurrency: n.set.PaymentMax, Registerer: n.reg})
-	if err != nil {
-		return &exit{exitUsage, err}
-	}
-	n.payments = n.fault.Payments(n.guard)
-	return nil
-}
-
 func (n *node) openEngine(context.Context) (err error) {
+	screen, err := n.screen()
+	if err != nil {
+		return err
+	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
 		Outcomes: n.replies, Orders: n.orders, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
-	}, engine.Options{PaymentTimeout: n.guard.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.guard.Budget(), Clock: systemClock{}, Log: n.log}
+	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, Screen: screen})
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
 	return err
 }
 
@@ -233,7 +222,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Verify: n.verify, Ready: n.ready,
-		Breaker: n.guard.State, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}
@@ -245,7 +234,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, SoldOut: n.engine.SoldOut, Keys: keys, Audience: n.set.Audience, MaxWait: n.set.MaxWait,
-		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.guard.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
+		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
 	return err
 }
 
@@ -319,6 +308,6 @@ func (n *node) ready(ctx context.Context) error {
 // verify compares everything with everything, now.
 func (n *node) verify(ctx context.Context, settle time.Duration) (engine.Verdict, error) {
 	v := engine.Verifier{Sales: n.sales.List, Gate: n.gate, Outbox: n.gate, Stream: n.stream, Record: record.NewAudit(n.db),
-		Books: n.provider, Clock: systemClock{}, Settle: settle, Pause: 100 * time.Millisecond}
+		Books: n.router, Clock: systemClock{}, Settle: settle, Pause: 100 * time.Millisecond}
 	return v.Verify(ctx)
 }

@@ -61,7 +61,14 @@ const tick = time.Second
 
 // background gives the loops of this node's roles.
 func (n *node) background() (map[string]func(context.Context) error, error) {
-	roles := map[string]func(context.Context) error{"sales cache": n.cache.Run}
+	roles := map[string]func(context.Context) error{"sales cache": n.cache.Run, "breakers": n.obeyBreakers}
+	if n.has(roleNotify) && n.set.NotifyURL != "" {
+		sender, err := n.notifier()
+		if err != nil {
+			return nil, &exit{exitUsage, err}
+		}
+		roles[roleNotify] = sender.Run
+	}
 	if n.has(roleRelay) {
 		relay, err := orders.NewRelay(orders.RelayConfig{Producer: n.producer, Active: n.cache.Active, Outbox: n.gate, MinAge: n.set.RelayAge, Log: n.log, Registry: n.reg})
 		if err != nil {
@@ -138,11 +145,11 @@ func (n *node) clock(ctx context.Context) error {
 type moneyLedger struct{ *node }
 
 func (l moneyLedger) Uncaptured(ctx context.Context, limit int) ([]engine.Attempt, error) {
-	return l.attempts.Uncaptured(ctx, l.guard.Budget()+engine.PaymentMargin, limit)
+	return l.attempts.Uncaptured(ctx, l.router.Budget()+engine.PaymentMargin, limit)
 }
 
 func (l moneyLedger) ToVoid(ctx context.Context, limit int) ([]engine.Attempt, error) {
-	return l.attempts.Unvoided(ctx, l.guard.Budget()+engine.PaymentMargin, limit)
+	return l.attempts.Unvoided(ctx, l.router.Budget()+engine.PaymentMargin, limit)
 }
 
 func (l moneyLedger) Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error {

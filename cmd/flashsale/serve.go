@@ -23,15 +23,16 @@ const (
 	roleWriter   = "writer"   // turns events into orders
 	roleReaper   = "reaper"   // expires holds, opens and ends sales by the clock, resolves overdue payments
 	rolePayments = "payments" // captures and voids
+	roleNotify   = "notify"   // tells the storefront of orders, if --notify-url is set
 )
 
-var allRoles = []string{roleAPI, roleRelay, roleWriter, roleReaper, rolePayments}
+var allRoles = []string{roleAPI, roleRelay, roleWriter, roleReaper, rolePayments, roleNotify}
 
 // serveCmd is production: the backends are somebody else's.
 type serveCmd struct {
 	Settings `embed:""`
 	Backends `embed:""`
-	Roles    []string `help:"What this node does." default:"api,relay,writer,reaper,payments"`
+	Roles    []string `help:"What this node does." default:"api,relay,writer,reaper,payments,notify"`
 	Migrate  bool     `help:"Bring the schema up to date first." default:"true" negatable:""`
 	JSON     bool     `help:"Print one JSON line on stdout when ready."`
 }
@@ -88,7 +89,7 @@ type configCmd struct {
 type configCheckCmd struct {
 	Settings `embed:""`
 	Backends `embed:""`
-	Roles    []string `help:"What the node does." default:"api,relay,writer,reaper,payments"`
+	Roles    []string `help:"What the node does." default:"api,relay,writer,reaper,payments,notify"`
 }
 
 func (c *configCheckCmd) Run(w *world) error {
@@ -130,7 +131,7 @@ func (c *configPrintCmd) Run(w *world) error {
 // shown hides what must not be printed.
 func shown(name string, v any) any {
 	switch {
-	case slices.Contains([]string{"AdminToken", "BuyerKey"}, name) && !reflect.ValueOf(v).IsZero():
+	case slices.Contains([]string{"AdminToken", "BuyerKey", "PaymentWebhookSecret", "StripeKey", "StripeWebhookSecret", "FraudToken", "NotifySecret"}, name) && !reflect.ValueOf(v).IsZero():
 		return "(set, not shown)"
 	case strings.HasSuffix(name, "URL"):
 		return redactURL(fmt.Sprint(v))

@@ -33,7 +33,21 @@ type Settings struct {
 	Audience        string   `help:"The aud that buyer tokens must carry." default:"flashsale"`
 	MaxInFlight     int      `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded." default:"16384"`
 
-	PaymentURL     string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
+	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
+	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY"`
+	StripeURL            string        `help:"Base URL of Stripe's API." default:"https://api.stripe.com" placeholder:"URL"`
+	StripeReturnURL      string        `help:"Page of the storefront to which buyers return from 3-D Secure; {reservation} becomes the id." placeholder:"URL"`
+	StripeWebhookSecret  []string      `help:"Secrets under which Stripe signs its webhooks; any of them holds." placeholder:"SECRET"`
+	WebhookTolerance     time.Duration `help:"How far a webhook's time may lie from ours." default:"5m"`
+
+	FraudURL     string        `help:"Asked for a score before a payment is authorised; unset: nobody is." placeholder:"URL"`
+	FraudToken   string        `help:"Bearer token for it." placeholder:"TOKEN"`
+	FraudTimeout time.Duration `help:"How long a checkout waits for a score; then it goes on unscored." default:"150ms"`
+	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
+	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET"`
+
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
 	DefaultWait    time.Duration `help:"How long a checkout waits for the commit unless the client says Prefer: wait=N." default:"5s"`
@@ -95,9 +109,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	if public {
 		s.validateBuyers(&p)
 	}
-	if public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper) {
-		checkURL(&p, "payment-url", s.PaymentURL, "http", "https")
-	}
+	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
 	return p.err()
 }

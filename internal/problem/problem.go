@@ -145,7 +145,7 @@ func (p Problem) AppendPlain(b, requestID []byte) []byte {
 	if !known || p.Detail == "" || len(p.Fields) > 0 || !unescaped(p.Detail) {
 		return nil
 	}
-	return p.appendPlain(b, half, p.Detail, unsafe.String(unsafe.SliceData(requestID), len(requestID)))
+	return p.appendPlain(b, half, p.Detail, unsafe.String(unsafe.SliceData(requestID), len(requestID))) //nolint:gosec // read, and not kept
 }
 
 func (p Problem) appendPlain(b []byte, half [2]string, detail, requestID string) []byte {
