@@ -1,6 +1,7 @@
 package api
 
 import (
+	"errors"
 	"strconv"
 	"time"
 
@@ -103,12 +104,19 @@ func (s *Server) checkout(x *exchange) error {
 		Wait: wait, WaitSet: waitSet, Traceparent: traceparent(&x.http.Request.Header),
 	})
 	if err != nil {
+		var e *engine.Error
+		x.replayed(errors.As(err, &e) && e.Replayed)
 		return err
 	}
 	if waitSet {
 		x.set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
 	x.replayed(res.Replayed)
+	if a := res.Action; a != nil {
+		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
+		return x.json(fasthttp.StatusOK, actionNeededForm{string(engine.PaymentNeedsAction), actionForm{a.Type, a.URL},
+			stamp(res.Reservation.ExpiresAt), formReservation(res.Reservation)})
+	}
 	if res.Order == nil {
 		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
 		x.retryAfter(time.Second)

@@ -21,6 +21,21 @@ type reservationForm struct {
 	Seq       uint64       `json:"seq"`
 	Order     string       `json:"order,omitempty"`
 	Reason    string       `json:"reason,omitempty"`
+
+	NextAction *actionForm `json:"next_action,omitempty"` // while the payment waits for the buyer
+}
+
+type actionForm struct {
+	Type string `json:"type"`
+	URL  string `json:"url"`
+}
+
+// actionNeededForm is a checkout that the buyer has to go on with elsewhere.
+type actionNeededForm struct {
+	State       string          `json:"state"` // action_required
+	NextAction  actionForm      `json:"next_action"`
+	ExpiresAt   string          `json:"expires_at"`
+	Reservation reservationForm `json:"reservation"`
 }
 
 type lineForm struct {
@@ -80,6 +95,9 @@ func formReservation(r engine.Reservation) reservationForm {
 	if !r.ExpiresAt.IsZero() {
 		at := stamp(r.ExpiresAt)
 		f.ExpiresAt = &at
+	}
+	if a := r.NextAction; a != nil {
+		f.NextAction = &actionForm{a.Type, a.URL}
 	}
 	return f
 }

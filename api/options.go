@@ -19,8 +19,9 @@ const (
 // Options are the door's settings. Engine, Views and at least one Key must be
 // given; everything else has a default.
 type Options struct {
-	Engine Engine
-	Views  Views
+	Engine   Engine
+	Views    Views
+	Webhooks Webhooks // nil: providers are told 404
 
 	// SoldOut, if given, is what this node knows without asking anybody: the
 	// refusal of a cart of one line, or nil. It must not block. The door then

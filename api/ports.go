@@ -29,3 +29,14 @@ type Views interface {
 	// Ready says whether this node can serve buyers; its error says what is missing.
 	Ready(ctx context.Context) error
 }
+
+// Webhooks takes what payment providers send about payments.
+type Webhooks interface {
+	// Event verifies a delivery by its body, as it was sent, and its headers, and
+	// reads it. CodeNotFound: nothing is taken from a provider of that name.
+	// CodeInvalidRequest: forged, too old, or no event.
+	Event(provider string, body []byte, header func(name string) string) (engine.ProviderEvent, error)
+	// Keep stores an event once; again: it was there. What it says is acted on
+	// later, by somebody else.
+	Keep(ctx context.Context, ev engine.ProviderEvent) (again bool, err error)
+}

@@ -32,6 +32,7 @@ const (
 	atReservation
 	atCheckout
 	atOrder
+	atWebhook
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -50,6 +51,7 @@ func routeTable() [routeCount]route {
 			{get, true, (*Server).getReservation}, {del, true, (*Server).release}}},
 		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", methods: []method{{post, true, (*Server).checkout}}},
 		atOrder:    {pattern: "/v1/orders/{id}", allow: "GET, HEAD", methods: []method{{get, true, (*Server).getOrder}}},
+		atWebhook:  {pattern: "/v1/webhooks/{provider}", allow: "POST", methods: []method{{post, false, (*Server).webhook}}},
 		atNowhere:  {pattern: "unmatched"},
 		atUnparsed: {pattern: "unparsed"},
 	}
@@ -59,6 +61,7 @@ var (
 	salesPath        = []byte("/v1/sales/")
 	reservationsPath = []byte("/v1/reservations/")
 	ordersPath       = []byte("/v1/orders/")
+	webhooksPath     = []byte("/v1/webhooks/")
 )
 
 // match finds a path's route and its one parameter. It reads the path as it was
@@ -84,6 +87,9 @@ func match(path []byte) (int, []byte) {
 	}
 	if rest, ok := bytes.CutPrefix(path, ordersPath); ok {
 		return child(rest, "", atOrder, atNowhere)
+	}
+	if rest, ok := bytes.CutPrefix(path, webhooksPath); ok {
+		return child(rest, "", atWebhook, atNowhere)
 	}
 	return atNowhere, nil
 }

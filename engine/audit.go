@@ -10,11 +10,13 @@ type RecordAudit interface {
 	Missing(ctx context.Context, ids []ReservationID) ([]ReservationID, error)
 	// Orphans gives orders that the ledger names and the orders table lacks.
 	Orphans(ctx context.Context, saleNo uint32) ([]ReservationID, error)
-	// Unpaid gives confirmed orders without an authorised or captured payment
-	// of the order's amount, and captured payments without a confirmed order.
+	// Unpaid gives confirmed orders whose lines do not come to their total, or
+	// without an authorised or captured payment of it, unless an operator had it
+	// refunded; and captured payments without a confirmed order.
 	Unpaid(ctx context.Context, saleNo uint32) ([]UnpaidOrder, error)
-	// Orderless gives those of attempts that no confirmed order was paid by.
-	Orderless(ctx context.Context, attempts []AttemptID) ([]AttemptID, error)
+	// Standing says how the record sees attempts; those that it does not know
+	// are left out.
+	Standing(ctx context.Context, attempts []AttemptID) ([]Standing, error)
 	// DeadLetters counts events that could not become orders, per reason.
 	DeadLetters(ctx context.Context) (map[string]int, error)
 }
@@ -35,6 +37,15 @@ type UnpaidOrder struct {
 	ID      ReservationID
 	Attempt AttemptID
 	Reason  string
+}
+
+// Standing is how the record sees an attempt.
+type Standing struct {
+	ID      AttemptID
+	State   PaymentState
+	Amount  Money
+	Ordered bool // a confirmed order was paid by it
+	Owed    bool // its money goes back, or has gone back, on purpose
 }
 
 // StreamAudit tells how far the record has read the stream.

@@ -26,6 +26,9 @@ type Ports struct {
 	Hash     Hasher
 	Clock    Clock
 	Log      *slog.Logger
+	// Score asks a fraud service before a provider is chosen; nil: nobody is
+	// asked. Its error allows the payment: a checkout does not wait for it to be well.
+	Score func(ctx context.Context, a Attempt) (Score, error)
 }
 
 // Options are the engine's settings.
@@ -33,9 +36,7 @@ type Options struct {
 	PaymentTimeout time.Duration // of one provider call
 	DefaultWait    time.Duration // how long a checkout waits for the commit unless the client says
 	MaxWait        time.Duration // the longest that a client may ask for
-	// Screen scores an attempt before it is authorised; nil: nobody does. It must
-	// be quick, and answer whatever happens.
-	Screen func(ctx context.Context, a Attempt) Screening
+	MaxQueued      int           // payments that may wait for a provider that is away; 0: none, buyers are told 503
 }
 
 // New checks the ports and gives an engine.
@@ -44,8 +45,8 @@ func New(p Ports, o Options) (*Engine, error) {
 		p.Stream == nil || p.Outcomes == nil || p.Orders == nil || p.Hash == nil || p.Clock == nil || p.Log == nil {
 		return nil, errors.New("engine: every port must be given")
 	}
-	if o.PaymentTimeout <= 0 || o.DefaultWait <= 0 || o.MaxWait < o.DefaultWait {
-		return nil, errors.New("engine: payment time-out and waits must be positive, and MaxWait at least DefaultWait")
+	if o.PaymentTimeout <= 0 || o.DefaultWait <= 0 || o.MaxWait < o.DefaultWait || o.MaxQueued < 0 {
+		return nil, errors.New("engine: payment time-out and waits must be positive, MaxWait at least DefaultWait, and MaxQueued not negative")
 	}
 	return &Engine{Ports: p, Options: o}, nil
 }
@@ -198,7 +199,11 @@ func (e *Engine) Reservation(ctx context.Context, buyer string, id ReservationID
 	}
 	h, err := e.Reader.Find(ctx, s, id)
 	if err == nil {
-		return e.settled(ctx, s, buyer, h)
+		v, err := e.settled(ctx, s, buyer, h)
+		if h.State == Paying {
+			v.NextAction = e.nextAction(ctx, h)
+		}
+		return v, err
 	}
 	// The gate may be away or may have forgotten; an order is readable all the same.
 	o, orderErr := e.Orders.Order(ctx, id)
@@ -206,6 +211,16 @@ func (e *Engine) Reservation(ctx context.Context, buyer string, id ReservationID
 		return Reservation{}, err
 	}
 	return ofOrder(s, o), nil
+}
+
+// nextAction gives what the buyer of a paying hold has to do, if anything. When
+// the record cannot be asked, the reservation is shown without it.
+func (e *Engine) nextAction(ctx context.Context, h Hold) *NextAction {
+	a, err := e.Attempts.ByFence(ctx, h.ID, h.Fence)
+	if err != nil || a.State != PaymentNeedsAction {
+		return nil
+	}
+	return &a.Action
 }
 
 // Release gives a buyer's hold back.

@@ -91,6 +91,7 @@ type Error struct {
 	RetryAfter time.Duration  // zero: none stated
 	Fields     map[string]any // extension members of the problem document
 	Err        error          // the cause, for logs
+	Replayed   bool           // it repeats the answer that the same key was given before
 }
 
 func (e *Error) Error() string {

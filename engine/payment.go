@@ -13,12 +13,37 @@ type Attempt struct {
 	Method      string // the provider's token; never a card number
 	Email       string
 	State       PaymentState
-	Provider    string
+	Provider    string // chosen before it is called; "" in attempts that never got so far
 	ProviderRef string
-	Reason      string    // decline code, or why it was voided
-	LeaseUntil  time.Time // until then a node is working on it
-	BegunAt     time.Time // when it was noted; zero if that is not known here
-	Fresh       bool      // this call wrote it: nobody worked on it before
+	Reason      string     // decline code, or why it was voided
+	Action      NextAction // what the buyer has to do, in state action_required
+	Parked      Parking    // set while it is certain that no provider has seen it
+	Refund      string     // why its money goes back once it is captured; "": it does not
+	BegunAt     time.Time  // when it was noted
+	LeaseUntil  time.Time  // until then a node is working on it; it also tells this lease from a later one
+	Fresh       bool       // this call wrote it: nobody worked on it before
+}
+
+// Parking says of an attempt in state authorising that no provider has seen it,
+// and nobody is sending it. Whoever takes it up clears that first, so a crash
+// while it is being sent does not leave a false certainty.
+type Parking string
+
+// The ways to be parked.
+const (
+	NotParked Parking = ""       // it may have been sent
+	Unsent    Parking = "unsent" // the buyer was told so and has the hold back; the same key sends it
+	Queued    Parking = "queued" // the hold waits with it; Resolve sends it when the provider is back
+)
+
+// unsent says that no call of this attempt can have reached a provider before.
+func (a Attempt) unsent() bool { return a.Fresh || a.Parked != NotParked }
+
+// Score is what a fraud service thinks of an attempt.
+type Score struct {
+	Deny     bool
+	Reason   string // for the log; buyers are told fraud_suspected
+	Unscored bool   // there was no answer; the attempt goes on without one
 }
 
 // Payment is what a provider says of an attempt.
@@ -101,4 +126,12 @@ type Outcome struct {
 	Payment  PaymentState
 	Reason   string
 	PlacedAt time.Time
+}
+
+// Unresolved counts attempts that have not been brought to an end.
+type Unresolved struct {
+	State  PaymentState
+	Parked Parking
+	Count  int
+	Oldest time.Duration
 }

@@ -123,20 +123,49 @@ type Reaped struct {
 }
 
 // Attempts is the durable list of payment attempts.
+//
+// A lease is known by its end: the LeaseUntil that Begin, Resume or Keep gave.
+// Methods that take an Attempt act for the lease that it carries, so that a node
+// which was away for too long cannot undo what another one did meanwhile.
 type Attempts interface {
 	// Begin writes an attempt in state authorising under a lease, or gives the
 	// one of that id that exists (Fresh unset).
 	Begin(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
-	// Resume takes the lease of an unfinished attempt (authorising, unknown or
-	// authorised) whose lease is over, and gives it. CodeAttemptInProgress if
-	// the lease is alive, CodeNotFound.
-	Resume(ctx context.Context, id AttemptID, lease time.Duration) (Attempt, error)
+	// Find gives an attempt: CodeNotFound.
+	Find(ctx context.Context, id AttemptID) (Attempt, error)
 	// ByFence finds the attempt that a hold's fence names: CodeNotFound.
 	ByFence(ctx context.Context, id ReservationID, f Fence) (Attempt, error)
+	// Resume takes the lease of an unfinished attempt (authorising, unknown,
+	// action_required or authorised) whose lease is over, and gives it, with
+	// Parked as it was; from then on it is not parked. CodeAttemptInProgress if
+	// the lease is alive, CodeNotFound.
+	Resume(ctx context.Context, id AttemptID, lease time.Duration) (Attempt, error)
+	// Keep renews the lease before an act that another node's would contradict.
+	// CodeAttemptInProgress if somebody else has taken it, or the attempt has ended.
+	Keep(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
 	// Note records what became of an attempt and ends its lease. A move that
 	// PaymentMoves does not allow from the present state changes no state and
-	// is no error; noting the present state again only ends the lease.
-	Note(ctx context.Context, id AttemptID, p Payment, reason string) error
+	// is no error; noting the present state again only ends the lease and
+	// completes the provider's reference and the action.
+	Note(ctx context.Context, a Attempt, p Payment, reason string) error
+	// Park notes that no provider has seen an attempt in state authorising, and
+	// ends its lease. It says false, and notes nothing, if the lease is another's
+	// or if room attempts are queued already; only queueing needs room.
+	Park(ctx context.Context, a Attempt, how Parking, room int) (bool, error)
+	// Reroute notes another provider before it is called instead of the one that
+	// certainly saw nothing: only while the attempt is authorising, nothing was
+	// noted of it, and the lease is alive. CodeAttemptInProgress otherwise.
+	Reroute(ctx context.Context, a Attempt, provider string) error
+	// Owe notes durably that an attempt's money goes back once it is captured.
+	// The payments role refunds it. Repeatable; the first reason stays.
+	Owe(ctx context.Context, id AttemptID, reason string) error
+}
+
+// Inbox keeps the events of payment providers until somebody has acted on them.
+type Inbox interface {
+	// Keep stores an event, once per provider and event id; again is true if it
+	// was there already.
+	Keep(ctx context.Context, ev ProviderEvent) (again bool, err error)
 }
 
 // Payments calls the payment provider: bulkhead, time-out and breaker are inside.
@@ -144,6 +173,10 @@ type Attempts interface {
 // An error that wraps ErrUnknown: the provider may have acted. CodePaymentUnavailable:
 // it certainly has not. A decline is a Payment, not an error.
 type Payments interface {
+	// Choose names the provider that an attempt shall go to. It is noted with
+	// the attempt before anybody is called. CodePaymentDeclined, with a
+	// decline_code: no provider takes it. CodePaymentUnavailable: none can now.
+	Choose(ctx context.Context, a Attempt) (provider string, err error)
 	// Authorise reserves the money. The attempt's id is the idempotency key.
 	Authorise(ctx context.Context, a Attempt) (Payment, error)
 	// Capture takes authorised money. Repeatable.

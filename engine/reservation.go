@@ -36,6 +36,8 @@ type Reservation struct {
 	Order     string // the order's public id once confirmed
 	Reason    string // why a refused one was refused
 	Replayed  bool
+
+	NextAction *NextAction // set while its payment waits for the buyer
 }
 
 // PricedLine is a line with its name and price, in minor units.

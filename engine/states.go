@@ -92,6 +92,26 @@ func CanMove[S ~string](moves map[S][]S, from, to S) bool { return slices.Contai
 // Final says whether a state of a table has no way out.
 func Final[S ~string](moves map[S][]S, s S) bool { next, ok := moves[s]; return ok && len(next) == 0 }
 
+// Path gives the moves that lead from one state to another, the shortest way;
+// nil if there is none. A record that has missed some words of a provider is
+// brought up to date by it, step by step.
+func Path[S ~string](moves map[S][]S, from, to S) []S {
+	way := map[S][]S{from: {}}
+	for queue := []S{from}; len(queue) > 0; queue = queue[1:] {
+		at := queue[0]
+		if at == to {
+			return way[at]
+		}
+		for _, next := range moves[at] {
+			if _, seen := way[next]; !seen {
+				way[next] = append(slices.Clone(way[at]), next)
+				queue = append(queue, next)
+			}
+		}
+	}
+	return nil
+}
+
 // States lists a table's states in a stable order.
 func States[S ~string](moves map[S][]S) []S {
 	out := make([]S, 0, len(moves))

@@ -42,7 +42,8 @@ type Checked struct {
 	Holds       int   `json:"holds"`
 	Orders      int64 `json:"order_units"`
 	Payments    int   `json:"payments"`
-	InFlight    int   `json:"in_flight"` // accepted, still on the way to the record
+	Unresolved  int   `json:"unresolved"` // payments on their way to an end: to be captured, voided, refunded or found out
+	InFlight    int   `json:"in_flight"`  // accepted, still on the way to the record
 	DeadLetters int   `json:"dead_letters"`
 	TookMS      int64 `json:"took_ms"`
 }
@@ -277,40 +278,4 @@ func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) ([]Reserv
 		}
 		return waiting[id]
 	}), nil
-}
-
-// books compares the provider's word on money with the record's.
-func (v *Verifier) books(ctx context.Context, out *Verdict) error {
-	if v.Books == nil {
-		return nil
-	}
-	charged := map[AttemptID]Payment{}
-	err := v.Books.Payments(ctx, func(id AttemptID, p Payment) error {
-		out.Checked.Payments++
-		if p.State == PaymentCaptured {
-			charged[id] = p
-		}
-		return nil
-	})
-	if CodeOf(err) == CodeNotFound {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	ids := make([]AttemptID, 0, len(charged))
-	for id := range charged {
-		ids = append(ids, id)
-	}
-	orderless, err := v.Record.Orderless(ctx, ids)
-	if err != nil {
-		return err
-	}
-	for _, id := range orderless {
-		if slices.ContainsFunc(out.Findings, func(f Finding) bool { return f.Attempt == id.String() }) {
-			continue // the record knows of it too, and has said so
-		}
-		out.add("unpaid", 1, Finding{Attempt: id.String()}, "the provider captured %d %s for attempt %s, and no confirmed order has it", charged[id].Amount.Amount, charged[id].Amount.Currency, id)
-	}
-	return nil
 }

@@ -2,8 +2,6 @@ package engine
 
 import (
 	"context"
-	"fmt"
-	"io"
 	"log/slog"
 	"slices"
 	"time"
@@ -24,10 +22,14 @@ type world struct {
 	tries   map[AttemptID]*Attempt
 	money   map[AttemptID]PaymentState
 	answers map[string]string // payment method → what the provider does
+	seenBy  map[AttemptID]string
+	away    bool // the provider refuses authorisations, certainly untaken
+	chosen  int  // how often one was chosen: the second time it is another
+	queue   int  // the engine's MaxQueued
+	score   func(context.Context, Attempt) (Score, error)
 
 	calls int
-	at    int   // the call that fails; 0: none
-	how   fault // how it fails
+	plan  map[int]fault // which calls fail, and how
 	trace []string
 }
 
@@ -49,11 +51,12 @@ type death struct{}
 func (w *world) do(name string, act func() error) error {
 	w.calls++
 	w.trace = append(w.trace, name)
-	if w.calls != w.at {
+	how, fails := w.plan[w.calls]
+	if !fails {
 		return act()
 	}
 	lost := Wrap(ErrUnknown, CodeUnavailable, "%s: no answer", name)
-	switch w.how {
+	switch how {
 	case dieBefore:
 		panic(death{})
 	case dieAfter:
@@ -65,7 +68,7 @@ func (w *world) do(name string, act func() error) error {
 		_ = act()
 		return lost
 	}
-	if name == "authorise" || name == "void" || name == "lookup" {
+	if name == "authorise" || name == "void" || name == "lookup" || name == "refund" || name == "capture" {
 		return E(CodePaymentUnavailable, "%s: away", name)
 	}
 	return E(CodeUnavailable, "%s: away", name)
@@ -75,13 +78,13 @@ func newWorld() *world {
 	s := aSale()
 	s.Items = s.Items[:1]
 	return &world{now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
-		events: map[ReservationID]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{},
-		answers: map[string]string{"pm_ok": "authorised", "pm_no": "declined", "pm_processing": "processing", "pm_charged_then_silent": "silent"}}
+		events: map[ReservationID]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
+		answers: map[string]string{"pm_ok": "authorised", "pm_no": "declined", "pm_processing": "processing", "pm_charged_then_silent": "silent", "pm_action": "action"}}
 }
 
 func (w *world) engine() *Engine {
-	e, err := New(Ports{Sales: w, Gate: w, Reader: w, Attempts: attempts{w}, Payments: provider{w}, Stream: w, Outcomes: w, Orders: w, Hash: w, Clock: w,
-		Log: slog.New(slog.NewTextHandler(io.Discard, nil))}, Options{PaymentTimeout: time.Second, DefaultWait: time.Second, MaxWait: time.Second})
+	e, err := New(Ports{Sales: w, Gate: w, Reader: w, Attempts: attempts{w}, Payments: provider{w}, Stream: w, Outcomes: w, Orders: w, Hash: w, Clock: w, Score: w.score,
+		Log: slog.New(slog.DiscardHandler)}, Options{PaymentTimeout: time.Second, DefaultWait: time.Second, MaxWait: time.Second, MaxQueued: w.queue})
 	if err != nil {
 		panic(err)
 	}
@@ -120,6 +123,8 @@ func (w *world) BeginPayment(_ context.Context, _ *Sale, id ReservationID, f Fen
 			return E(CodeNotFound, "")
 		case h.State == Released:
 			return E(CodeReservationReleased, "")
+		case h.State == Expired:
+			return E(CodeReservationExpired, "")
 		case (h.State == Paying || h.State == Accepted) && h.Fence == f:
 			out = *h
 			out.Replayed = true
@@ -190,121 +195,6 @@ func (w *world) Find(_ context.Context, _ *Sale, id ReservationID) (Hold, error)
 	return Hold{}, E(CodeNotFound, "")
 }
 
-// attempts is the record's list of payment attempts.
-type attempts struct{ *world }
-
-func (w attempts) Begin(_ context.Context, a Attempt, lease time.Duration) (out Attempt, err error) {
-	err = w.do("note attempt", func() error {
-		if have, ok := w.tries[a.ID]; ok {
-			out = *have
-			out.Fresh = false
-			return nil
-		}
-		a.LeaseUntil = w.now.Add(lease)
-		kept := a
-		w.tries[a.ID] = &kept
-		out = a
-		out.Fresh = true
-		return nil
-	})
-	return out, err
-}
-
-func (w attempts) Resume(_ context.Context, id AttemptID, lease time.Duration) (Attempt, error) {
-	a, ok := w.tries[id]
-	if !ok {
-		return Attempt{}, E(CodeNotFound, "")
-	}
-	if w.now.Before(a.LeaseUntil) || Final(PaymentMoves, a.State) {
-		return Attempt{}, E(CodeAttemptInProgress, "")
-	}
-	a.LeaseUntil = w.now.Add(lease)
-	return *a, nil
-}
-
-func (w attempts) ByFence(_ context.Context, id ReservationID, f Fence) (Attempt, error) {
-	for _, a := range w.tries {
-		if a.Reservation == id && a.ID.Fence() == f {
-			return *a, nil
-		}
-	}
-	return Attempt{}, E(CodeNotFound, "")
-}
-
-func (w attempts) Note(_ context.Context, id AttemptID, p Payment, reason string) error {
-	return w.do("note "+string(p.State), func() error {
-		a := w.tries[id]
-		if CanMove(PaymentMoves, a.State, p.State) {
-			a.State, a.Reason = p.State, reason
-		}
-		a.LeaseUntil = w.now
-		return nil
-	})
-}
-
-// provider is the payment provider: idempotent by attempt.
-type provider struct{ *world }
-
-func (w provider) Authorise(_ context.Context, a Attempt) (p Payment, err error) {
-	err = w.do("authorise", func() error {
-		state, seen := w.money[a.ID]
-		if !seen {
-			switch w.answers[a.Method] {
-			case "authorised", "silent":
-				state = PaymentAuthorised
-			case "declined":
-				state = PaymentDeclined
-			default:
-				state = PaymentUnknown
-			}
-			w.money[a.ID] = state
-		}
-		if w.answers[a.Method] == "silent" {
-			return Wrap(ErrUnknown, CodeUnavailable, "silent")
-		}
-		p = Payment{State: state, DeclineCode: "generic_decline", Ref: "pi"}
-		return nil
-	})
-	return p, err
-}
-
-func (w provider) Capture(_ context.Context, a Attempt) (Payment, error) {
-	if w.money[a.ID] == PaymentAuthorised {
-		w.money[a.ID] = PaymentCaptured
-	}
-	return Payment{State: w.money[a.ID]}, nil
-}
-
-func (w provider) Void(_ context.Context, a Attempt) (p Payment, err error) {
-	err = w.do("void", func() error {
-		if s := w.money[a.ID]; s != PaymentDeclined {
-			w.money[a.ID] = PaymentVoided
-		}
-		p = Payment{State: w.money[a.ID]}
-		return nil
-	})
-	return p, err
-}
-
-func (w provider) Refund(_ context.Context, a Attempt) (Payment, error) {
-	if w.money[a.ID] == PaymentCaptured {
-		w.money[a.ID] = PaymentRefunded
-	}
-	return Payment{State: w.money[a.ID]}, nil
-}
-
-func (w provider) Lookup(_ context.Context, a Attempt) (p Payment, err error) {
-	err = w.do("lookup", func() error {
-		s, ok := w.money[a.ID]
-		if !ok {
-			return E(CodeNotFound, "")
-		}
-		p = Payment{State: s, Ref: "pi"}
-		return nil
-	})
-	return p, err
-}
-
 func (w *world) Encode(a AcceptedEvent) ([]byte, error) {
 	w.events[a.ID] = a
 	return []byte(a.ID.String()), nil
@@ -326,9 +216,9 @@ func (w *world) write() {
 			continue
 		}
 		ev := w.events[e.ID]
-		w.orders[e.ID] = Order{ID: e.ID, State: Confirmed, Buyer: ev.Buyer, Total: ev.Total, Attempt: ev.Attempt, PlacedAt: w.now}
+		w.orders[e.ID] = Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
 		if a := w.tries[ev.Attempt]; a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
-			a.State = PaymentAuthorised
+			a.State, a.LeaseUntil = PaymentAuthorised, w.now
 		}
 	}
 }
@@ -343,46 +233,8 @@ func (w *world) Order(_ context.Context, id ReservationID) (Order, error) {
 func (w *world) Expect(id ReservationID) (func(context.Context) (Outcome, error), func()) {
 	return func(context.Context) (Outcome, error) {
 		if o, ok := w.orders[id]; ok {
-			return Outcome{ID: id, State: o.State, Payment: PaymentAuthorised, PlacedAt: o.PlacedAt}, nil
+			return Outcome{ID: id, State: o.State, Provider: o.Provider, Payment: PaymentAuthorised, PlacedAt: o.PlacedAt}, nil
 		}
 		return Outcome{}, context.DeadlineExceeded
 	}, func() {}
-}
-
-// recover is what the background roles do until nothing is left to do.
-func (w *world) recover(e *Engine) error {
-	ctx := context.Background()
-	w.at = 0
-	for range 10 {
-		w.now = w.now.Add(time.Minute)
-		for _, entry := range slices.Clone(w.outbox) {
-			if err := w.Publish(ctx, entry); err != nil {
-				return err
-			}
-		}
-		for _, h := range w.holds {
-			if h.State == Paying {
-				if err := e.Resolve(ctx, w.sale, *h); err != nil {
-					return fmt.Errorf("resolve: %w", err)
-				}
-			}
-			if h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
-				h.State = Expired
-				w.move(&w.stock.Held, &w.stock.Available, w.units(h))
-			}
-		}
-		for _, a := range w.tries {
-			if _, ordered := w.orders[a.Reservation]; !ordered && !Final(PaymentMoves, a.State) {
-				if err := e.ResolveAttempt(ctx, *a); err != nil {
-					return fmt.Errorf("resolve attempt: %w", err)
-				}
-			}
-			if o, ok := w.orders[a.Reservation]; ok && o.Attempt == a.ID {
-				if _, err := (provider{w}).Capture(ctx, *a); err != nil {
-					return err
-				}
-			}
-		}
-	}
-	return nil
 }

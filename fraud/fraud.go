@@ -37,7 +37,7 @@ type Config struct {
 // Screen scores attempts.
 type Screen struct {
 	c     Config
-	score *outside.Call[engine.Attempt, engine.Screening]
+	score *outside.Call[engine.Attempt, engine.Score]
 }
 
 const maxAnswer = 64 << 10 // bytes
@@ -65,9 +65,9 @@ func New(c Config) (*Screen, error) {
 		return nil, err
 	}
 	s := &Screen{c: c}
-	s.score = outside.NewCall(d, outside.Spec[engine.Attempt, engine.Screening]{
+	s.score = outside.NewCall(d, outside.Spec[engine.Attempt, engine.Score]{
 		Op: "score", Do: s.ask,
-		Result: func(v engine.Screening, err error) string {
+		Result: func(v engine.Score, err error) string {
 			switch {
 			case err != nil:
 				return "error"
@@ -76,21 +76,20 @@ func New(c Config) (*Screen, error) {
 			}
 			return "allow"
 		},
-		Degraded: func(engine.Attempt, error) (engine.Screening, error) { return engine.Screening{Unscored: true}, nil },
+		Degraded: func(engine.Attempt, error) (engine.Score, error) { return engine.Score{Unscored: true}, nil },
 	})
 	return s, nil
 }
 
-// Screen is engine.Options' Screen.
-func (s *Screen) Screen(ctx context.Context, a engine.Attempt) engine.Screening {
-	v, _ := s.score.Do(ctx, a) // the degraded answer has no error
-	return v
+// Score is engine.Ports' Score.
+func (s *Screen) Score(ctx context.Context, a engine.Attempt) (engine.Score, error) {
+	return s.score.Do(ctx, a)
 }
 
 // Close closes the idle connections.
 func (s *Screen) Close() { s.c.Client.CloseIdleConnections() }
 
-func (s *Screen) ask(ctx context.Context, a engine.Attempt) (none engine.Screening, err error) {
+func (s *Screen) ask(ctx context.Context, a engine.Attempt) (none engine.Score, err error) {
 	body, err := json.Marshal(map[string]any{
 		"attempt": a.ID.String(), "reservation": a.Reservation.String(), "buyer": a.Buyer, "email": a.Email,
 		"payment_method": a.Method, "amount": a.Amount,
@@ -128,7 +127,7 @@ func (s *Screen) ask(ctx context.Context, a engine.Attempt) (none engine.Screeni
 	case "allow":
 		return none, nil
 	case "deny":
-		return engine.Screening{Deny: true}, nil
+		return engine.Score{Deny: true}, nil
 	}
 	return none, errors.New("the score's decision is neither allow nor deny")
 }

@@ -23,15 +23,15 @@ func TestOnlyAClearNoDenies(t *testing.T) {
 	for name, c := range map[string]struct {
 		status int
 		body   string
-		want   engine.Screening
+		want   engine.Score
 	}{
-		"allow":                    {200, `{"decision":"allow","score":3}`, engine.Screening{}},
-		"deny":                     {200, `{"decision":"deny","reason":"velocity"}`, engine.Screening{Deny: true}},
-		"an error":                 {500, `{"decision":"deny"}`, engine.Screening{Unscored: true}},
-		"a word that is not known": {200, `{"decision":"review"}`, engine.Screening{Unscored: true}},
-		"nonsense":                 {200, `<html>`, engine.Screening{Unscored: true}},
-		"a redirect":               {302, ``, engine.Screening{Unscored: true}},
-		"no answer in time":        {0, ``, engine.Screening{Unscored: true}},
+		"allow":                    {200, `{"decision":"allow","score":3}`, engine.Score{}},
+		"deny":                     {200, `{"decision":"deny","reason":"velocity"}`, engine.Score{Deny: true}},
+		"an error":                 {500, `{"decision":"deny"}`, engine.Score{Unscored: true}},
+		"a word that is not known": {200, `{"decision":"review"}`, engine.Score{Unscored: true}},
+		"nonsense":                 {200, `<html>`, engine.Score{Unscored: true}},
+		"a redirect":               {302, ``, engine.Score{Unscored: true}},
+		"no answer in time":        {0, ``, engine.Score{Unscored: true}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := engine.ReservationID{Sale: 1, Created: engine.TimeZero + 1}
@@ -59,7 +59,7 @@ func TestOnlyAClearNoDenies(t *testing.T) {
 			if c.status == 0 {
 				t.Cleanup(func() { close(hang) })
 			}
-			if got := s.Screen(t.Context(), a); got != c.want {
+			if got, err := s.Score(t.Context(), a); err != nil || got != c.want {
 				t.Fatalf("%+v", got)
 			}
 		})
@@ -84,7 +84,7 @@ func TestAnOpenBreakerCostsNoTimeAndNoSale(t *testing.T) {
 		t.Fatal(err)
 	}
 	b.Find("fraud").Force(outside.Open)
-	if got := s.Screen(t.Context(), engine.Attempt{}); !got.Unscored || got.Deny {
+	if got, err := s.Score(t.Context(), engine.Attempt{}); err != nil || !got.Unscored || got.Deny {
 		t.Fatalf("%+v", got)
 	}
 	if _, err := fraud.New(fraud.Config{URL: "score"}); err == nil || !strings.Contains(err.Error(), "https://host/path") {

@@ -31,7 +31,7 @@ type Role int
 const (
 	Viewer   Role = iota + 1 // reads
 	Operator                 // moves sales, changes stock, releases holds, forces breakers
-	Owner                    // creates sales
+	Owner                    // creates sales, gives money back
 )
 
 var roleNames = map[string]Role{"viewer": Viewer, "operator": Operator, "owner": Owner}
@@ -70,6 +70,8 @@ type Options struct {
 	Gate      engine.Gate
 	Reader    engine.GateReader
 	Orders    Orders
+	Payments  Payments // nil: its paths are not there
+	Resolver  Resolver // goes with Payments
 	Verify    func(ctx context.Context, settle time.Duration) (engine.Verdict, error)
 	Ready     func(ctx context.Context) error
 	Breaker   func() string // the payment breaker's state
@@ -150,6 +152,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("DELETE /admin/v1/reservations/{id}", s.allow(Operator, s.releaseHold))
 	m.HandleFunc("GET /admin/v1/breakers", s.allow(Viewer, s.listBreakers))
 	m.HandleFunc("POST /admin/v1/breakers/{name}/{verb}", s.allow(Operator, s.setBreaker))
+	s.paymentRoutes(m)
 	m.HandleFunc("GET /admin/v1/verify", s.allow(Viewer, s.verify))
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))

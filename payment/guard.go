@@ -78,6 +78,9 @@ func (g *Guard) State() string { return g.authorise.State() }
 // SettleState is that of the breaker of capture, void, refund and look-up.
 func (g *Guard) SettleState() string { return g.settle.State() }
 
+// Choose names the one provider there is.
+func (g *Guard) Choose(context.Context, engine.Attempt) (string, error) { return g.Name(), nil }
+
 // Authorise reserves the money, under the attempt's id as idempotency key.
 func (g *Guard) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
 	return g.doAuthorise.Do(ctx, a)

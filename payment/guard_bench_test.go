@@ -16,7 +16,7 @@ func BenchmarkRouterChooseAndAuthorise(b *testing.B) {
 	b.ReportAllocs()
 	for b.Loop() {
 		var err error
-		if a.Provider, err = r.Choose(a); err == nil {
+		if a.Provider, err = r.Choose(b.Context(), a); err == nil {
 			_, err = r.Authorise(ctx, a)
 		}
 		if err != nil {

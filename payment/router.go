@@ -106,7 +106,7 @@ func (r *Router) State() string {
 
 // Choose names the provider for an attempt that is about to be noted. If none
 // takes it, that is a decline: the buyer can change the payment method.
-func (r *Router) Choose(a engine.Attempt) (string, error) {
+func (r *Router) Choose(_ context.Context, a engine.Attempt) (string, error) {
 	for _, g := range r.ranked(a) {
 		return g.Name(), nil
 	}

@@ -108,7 +108,7 @@ func TestTheRouterChoosesByRuleThenHealthThenCost(t *testing.T) {
 			if c.open != "" {
 				r.byName[c.open].authorise.Force(outside.Open)
 			}
-			got, err := r.Choose(engine.Attempt{Method: c.method, Amount: engine.Money{Amount: c.amount, Currency: c.currency}})
+			got, err := r.Choose(t.Context(), engine.Attempt{Method: c.method, Amount: engine.Money{Amount: c.amount, Currency: c.currency}})
 			if got != c.want || (err != nil) != (c.want == "") {
 				t.Fatalf("%q, %v", got, err)
 			}
@@ -306,7 +306,7 @@ func TestRoutesAreReadWhole(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if name, err := only.Choose(engine.Attempt{Method: "anything"}); name != "a" || err != nil {
+	if name, err := only.Choose(t.Context(), engine.Attempt{Method: "anything"}); name != "a" || err != nil {
 		t.Fatal(name, err)
 	}
 }

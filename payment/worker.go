@@ -18,8 +18,23 @@ type Ledger interface {
 	Uncaptured(ctx context.Context, limit int) ([]engine.Attempt, error)
 	// ToVoid lists authorised attempts of refused orders, oldest first.
 	ToVoid(ctx context.Context, limit int) ([]engine.Attempt, error)
-	// Note records what became of an attempt; see engine.Attempts.
-	Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error
+	// Owed lists captured attempts whose money is to go back, oldest first.
+	Owed(ctx context.Context, limit int) ([]engine.Attempt, error)
+	// Owe and Note are those of engine.Attempts.
+	Owe(ctx context.Context, id engine.AttemptID, reason string) error
+	Note(ctx context.Context, a engine.Attempt, p engine.Payment, reason string) error
+	// Unresolved counts what has not been brought to an end.
+	Unresolved(ctx context.Context) ([]engine.Unresolved, error)
+}
+
+// Inbox is what the worker needs of the events that providers have sent.
+type Inbox interface {
+	// Unheeded gives events that nobody has acted on, each to one node for a while.
+	Unheeded(ctx context.Context, limit int) ([]engine.ProviderEvent, error)
+	// Heeded notes that one was acted on.
+	Heeded(ctx context.Context, ev engine.ProviderEvent) error
+	// Forget deletes at most limit of those acted on olderThan ago.
+	Forget(ctx context.Context, olderThan time.Duration, limit int) (int64, error)
 }
 
 // WorkerConfig are the worker's parts and settings; zero settings take defaults.
@@ -33,6 +48,10 @@ type WorkerConfig struct {
 	// neither.
 	Stale          func(ctx context.Context, limit int) ([]engine.Attempt, error)
 	ResolveAttempt func(ctx context.Context, a engine.Attempt) error
+	// Inbox holds providers' events and Heed acts on one: engine.Heed. Both or
+	// neither.
+	Inbox Inbox
+	Heed  func(ctx context.Context, ev engine.ProviderEvent) error
 
 	Every       time.Duration // between two looks at the ledger. Default 1 s
 	Batch       int           // attempts listed at once. Default 256
@@ -41,6 +60,7 @@ type WorkerConfig struct {
 	Backoff     time.Duration // before an attempt that failed is taken up again; doubles. Default 1 s
 	MaxBackoff  time.Duration // default 1 min
 	CallTimeout time.Duration // of a ledger call and of a whole task; longer than the Guard's Budget. Default 30 s
+	Remember    time.Duration // events acted on are kept for so long, to know them again. Default 7 days
 
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
@@ -54,6 +74,7 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 	or(&c.Backoff, time.Second)
 	or(&c.MaxBackoff, max(time.Minute, c.Backoff))
 	or(&c.CallTimeout, 30*time.Second)
+	or(&c.Remember, 7*24*time.Hour)
 	if c.Log == nil {
 		c.Log = slog.New(slog.DiscardHandler)
 	}
@@ -62,14 +83,17 @@ func (c WorkerConfig) withDefaults() (WorkerConfig, error) {
 		return c, errors.New("payment: a Worker needs Payments, Ledger and Resolve")
 	case (c.Stale == nil) != (c.ResolveAttempt == nil):
 		return c, errors.New("payment: Stale and ResolveAttempt go together")
-	case c.Every < 0 || c.Batch < 1 || c.Concurrency < 1 || c.Queue < 1 || c.Backoff < 0 || c.MaxBackoff < c.Backoff || c.CallTimeout < 0:
+	case (c.Inbox == nil) != (c.Heed == nil):
+		return c, errors.New("payment: Inbox and Heed go together")
+	case c.Every < 0 || c.Batch < 1 || c.Concurrency < 1 || c.Queue < 1 || c.Backoff < 0 || c.MaxBackoff < c.Backoff || c.CallTimeout < 0 || c.Remember < 0:
 		return c, errors.New("payment: the worker's settings must be positive, and MaxBackoff at least Backoff")
 	}
 	return c, nil
 }
 
 // Worker is the role "payments": it captures the money of confirmed orders,
-// voids that of refused ones, and has overdue holds resolved. All it does may
+// voids that of refused ones, refunds what is owed, has overdue holds and
+// unfinished attempts resolved, and acts on what providers say. All it does may
 // be repeated, so several nodes may run it, and whatever it drops, forgets or
 // fails at is listed again.
 type Worker struct {
@@ -77,8 +101,7 @@ type Worker struct {
 	offers  chan overdue
 	wake    chan struct{}
 	tasks   *tasks // by attempt and by reservation
-	done    *prometheus.CounterVec
-	dropped prometheus.Counter
+	metrics *workerMetrics
 }
 
 type overdue struct {
@@ -92,16 +115,10 @@ func NewWorker(c WorkerConfig) (*Worker, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := &Worker{
-		c: c, offers: make(chan overdue, c.Queue), wake: make(chan struct{}, 1), tasks: newTasks(c.Backoff, c.MaxBackoff),
-		done: prometheus.NewCounterVec(prometheus.CounterOpts{
-			Name: "flashsale_payment_worker_tasks_total", Help: "What the payments role did, by task and result: done or later.",
-		}, []string{"task", "result"}),
-		dropped: prometheus.NewCounter(prometheus.CounterOpts{
-			Name: "flashsale_payment_worker_offers_dropped_total", Help: "Overdue holds that met a full queue; they are listed again.",
-		}),
-	}
-	return w, register(c.Registerer, w.done, w.dropped)
+	m, err := newWorkerMetrics(c.Registerer)
+	return &Worker{
+		c: c, offers: make(chan overdue, c.Queue), wake: make(chan struct{}, 1), tasks: newTasks(c.Backoff, c.MaxBackoff), metrics: m,
+	}, err
 }
 
 // Offer hands over a paying hold whose answer is overdue. It never blocks: with
@@ -111,7 +128,7 @@ func (w *Worker) Offer(s *engine.Sale, h engine.Hold) bool {
 	case w.offers <- overdue{s, h}:
 		return true
 	default:
-		w.dropped.Inc()
+		w.metrics.dropped.Inc()
 		return false
 	}
 }
@@ -131,6 +148,10 @@ func (w *Worker) Run(ctx context.Context) error {
 	if w.c.Stale != nil {
 		loops.Go(func() { w.each(ctx, w.resolveStale, nil) })
 	}
+	if w.c.Inbox != nil {
+		loops.Go(func() { w.each(ctx, w.heed, nil) })
+	}
+	loops.Go(func() { w.keepHouse(ctx) })
 	w.each(ctx, w.settle, w.wake)
 	loops.Wait()
 	return nil
@@ -157,23 +178,41 @@ func (w *Worker) each(ctx context.Context, look func(context.Context, *crew) boo
 
 // settle looks at the ledger once and says whether there is certainly more.
 func (w *Worker) settle(ctx context.Context, c *crew) bool {
-	captures := w.list(ctx, c, "capture", w.c.Ledger.Uncaptured, w.capture)
-	voids := w.list(ctx, c, "void", w.c.Ledger.ToVoid, w.void)
-	return captures || voids
+	captures := w.list(ctx, c, "capture", attemptJobs(w.c.Ledger.Uncaptured, w.capture))
+	voids := w.list(ctx, c, "void", attemptJobs(w.c.Ledger.ToVoid, w.void))
+	refunds := w.list(ctx, c, "refund", attemptJobs(w.c.Ledger.Owed, w.refund))
+	return captures || voids || refunds
 }
 
 func (w *Worker) resolveStale(ctx context.Context, c *crew) bool {
-	return w.list(ctx, c, "resolve_stale", w.c.Stale, w.c.ResolveAttempt)
+	return w.list(ctx, c, "resolve_stale", attemptJobs(w.c.Stale, w.c.ResolveAttempt))
 }
 
-// list has every listed attempt worked on that is neither in hand nor resting
-// after a failure. More than a batch is asked for by as many as may be passed
-// over, so that a batch of hopeless ones cannot hide the others.
-func (w *Worker) list(ctx context.Context, c *crew, task string, from func(context.Context, int) ([]engine.Attempt, error), do func(context.Context, engine.Attempt) error) bool {
+// job is one thing that a list has found to do.
+type job struct {
+	id string
+	do func(context.Context) error
+}
+
+func attemptJobs(from func(context.Context, int) ([]engine.Attempt, error), do func(context.Context, engine.Attempt) error) func(context.Context, int) ([]job, error) {
+	return func(ctx context.Context, limit int) ([]job, error) {
+		attempts, err := from(ctx, limit)
+		jobs := make([]job, len(attempts))
+		for i, a := range attempts {
+			jobs[i] = job{a.ID.String(), func(ctx context.Context) error { return do(ctx, a) }}
+		}
+		return jobs, err
+	}
+}
+
+// list has everything listed worked on that is neither in hand nor resting after
+// a failure. More than a batch is asked for by as many as may be passed over, so
+// that a batch of hopeless ones cannot hide the others.
+func (w *Worker) list(ctx context.Context, c *crew, task string, from func(context.Context, int) ([]job, error)) bool {
 	limit := w.c.Batch + w.tasks.size()
 	listCtx, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
 	defer cancel()
-	attempts, err := from(listCtx, limit)
+	jobs, err := from(listCtx, limit)
 	if err != nil {
 		if ctx.Err() == nil {
 			w.c.Log.WarnContext(ctx, "payments: listing failed; it is repeated", "task", task, "err", err)
@@ -181,17 +220,17 @@ func (w *Worker) list(ctx context.Context, c *crew, task string, from func(conte
 		return false
 	}
 	begun := 0
-	for _, a := range attempts {
-		key := task + a.ID.String()
+	for _, j := range jobs {
+		key := task + j.id
 		if !w.tasks.begin(key) {
 			continue
 		}
-		if !w.start(ctx, c, task, key, a.ID.String(), func(ctx context.Context) error { return do(ctx, a) }) {
+		if !w.start(ctx, c, task, key, j.id, j.do) {
 			return false
 		}
 		begun++
 	}
-	return len(attempts) >= limit && begun > 0
+	return len(jobs) >= limit && begun > 0
 }
 
 // start has a task in hand done as soon as there is room, or says false once
@@ -212,51 +251,11 @@ func (w *Worker) start(ctx context.Context, c *crew, task, key, id string, do fu
 func (w *Worker) finish(ctx context.Context, task, key, id string, err error) {
 	w.tasks.end(key, err)
 	if err == nil {
-		w.done.WithLabelValues(task, "done").Inc()
+		w.metrics.done.WithLabelValues(task, "done").Inc()
 		return
 	}
-	w.done.WithLabelValues(task, "later").Inc()
+	w.metrics.done.WithLabelValues(task, "later").Inc()
 	w.c.Log.WarnContext(ctx, "payments: unfinished; it is taken up again", "task", task, "id", id, "err", err)
-}
-
-// capture takes the money of a confirmed order. A time-out leaves the attempt
-// uncaptured in the ledger, so it comes back and is captured under the same key.
-func (w *Worker) capture(ctx context.Context, a engine.Attempt) error {
-	p, err := w.c.Payments.Capture(ctx, a)
-	if err != nil {
-		return err
-	}
-	switch p.State {
-	case engine.PaymentCaptured, engine.PaymentRefunded:
-		return w.note(ctx, a, p, "order_confirmed")
-	case engine.PaymentVoided, engine.PaymentDeclined:
-		// The order is confirmed and the money is gone. Verify says UNPAID.
-		w.c.Log.ErrorContext(ctx, "payments: a confirmed order cannot be captured", "order", a.Reservation.Order(), "attempt", a.ID.String(), "state", p.State)
-		return w.note(ctx, a, p, "capture_impossible")
-	}
-	return errors.New("not captured yet: the payment is " + string(p.State))
-}
-
-// void gives back the money of a refused order.
-func (w *Worker) void(ctx context.Context, a engine.Attempt) error {
-	p, err := w.c.Payments.Void(ctx, a)
-	if err != nil {
-		return err
-	}
-	switch p.State {
-	case engine.PaymentVoided, engine.PaymentDeclined, engine.PaymentRefunded:
-		return w.note(ctx, a, p, "order_refused")
-	case engine.PaymentCaptured:
-		w.c.Log.ErrorContext(ctx, "payments: a refused order's money was captured", "order", a.Reservation.Order(), "attempt", a.ID.String())
-		return w.note(ctx, a, p, "captured_though_refused")
-	}
-	return errors.New("not voided yet: the payment is " + string(p.State))
-}
-
-func (w *Worker) note(ctx context.Context, a engine.Attempt, p engine.Payment, reason string) error {
-	ctx, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
-	defer cancel()
-	return w.c.Ledger.Note(ctx, a.ID, p, reason)
 }
 
 // resolveOffers has offered holds resolved.

@@ -25,13 +25,15 @@ type ledger struct {
 	mu        sync.Mutex
 	uncapt    []engine.Attempt
 	tovoid    []engine.Attempt
+	owed      []engine.Attempt
+	owes      map[engine.AttemptID]string
 	notes     map[engine.AttemptID]string
 	failNotes int
 	settled   chan struct{} // closed when both lists are empty
 }
 
 func newLedger(capture, void []engine.Attempt) *ledger {
-	return &ledger{uncapt: capture, tovoid: void, notes: map[engine.AttemptID]string{}, settled: make(chan struct{})}
+	return &ledger{uncapt: capture, tovoid: void, notes: map[engine.AttemptID]string{}, owes: map[engine.AttemptID]string{}, settled: make(chan struct{})}
 }
 
 func (l *ledger) Uncaptured(_ context.Context, limit int) ([]engine.Attempt, error) {
@@ -42,22 +44,39 @@ func (l *ledger) ToVoid(_ context.Context, limit int) ([]engine.Attempt, error) 
 	return l.list(&l.tovoid, limit)
 }
 
+func (l *ledger) Owed(_ context.Context, limit int) ([]engine.Attempt, error) {
+	return l.list(&l.owed, limit)
+}
+
+func (l *ledger) Owe(_ context.Context, id engine.AttemptID, reason string) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.owes[id] = reason
+	return nil
+}
+
+func (l *ledger) Unresolved(context.Context) ([]engine.Unresolved, error) {
+	return []engine.Unresolved{{State: engine.PaymentUnknown, Count: 3, Oldest: 7 * time.Second},
+		{State: engine.PaymentNeedsAction, Count: 1, Oldest: time.Hour}, {State: engine.PaymentAuthorising, Parked: engine.Queued, Count: 2, Oldest: time.Minute}}, nil
+}
+
 func (l *ledger) list(from *[]engine.Attempt, limit int) ([]engine.Attempt, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]engine.Attempt(nil), (*from)[:min(limit, len(*from))]...), nil
 }
 
-func (l *ledger) Note(_ context.Context, id engine.AttemptID, p engine.Payment, reason string) error {
+func (l *ledger) Note(_ context.Context, at engine.Attempt, p engine.Payment, reason string) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	id := at.ID
 	if l.failNotes > 0 {
 		l.failNotes--
 		return engine.E(engine.CodeUnavailable, "the record is away")
 	}
 	l.notes[id] = string(p.State) + " " + reason
 	before := len(l.uncapt) + len(l.tovoid)
-	for _, list := range []*[]engine.Attempt{&l.uncapt, &l.tovoid} {
+	for _, list := range []*[]engine.Attempt{&l.uncapt, &l.tovoid, &l.owed} {
 		for i, a := range *list {
 			if a.ID == id {
 				*list = append((*list)[:i:i], (*list)[i+1:]...)
@@ -229,6 +248,7 @@ func TestHopelessAttemptsRestAndDoNotHideTheOthers(t *testing.T) {
 // byAttempt is a provider, and an engine.Payments, of one function.
 type byAttempt func(a engine.Attempt) (engine.Payment, error)
 
+func (f byAttempt) Choose(context.Context, engine.Attempt) (string, error) { return "fake", nil }
 func (f byAttempt) Authorise(_ context.Context, a engine.Attempt) (engine.Payment, error) {
 	return f(a)
 }
@@ -374,6 +394,7 @@ func TestAWorkerWithoutItsPartsIsRefused(t *testing.T) {
 		"no ledger":      func(c *WorkerConfig) { c.Ledger = nil },
 		"no resolve":     func(c *WorkerConfig) { c.Resolve = nil },
 		"half a net":     func(c *WorkerConfig) { c.ResolveAttempt = func(context.Context, engine.Attempt) error { return nil } },
+		"half an inbox":  func(c *WorkerConfig) { c.Heed = func(context.Context, engine.ProviderEvent) error { return nil } },
 		"negative batch": func(c *WorkerConfig) { c.Batch = -1 },
 	} {
 		c := ok

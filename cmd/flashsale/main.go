@@ -57,6 +57,7 @@ type CLI struct {
 	Stock    stockCmd    `cmd:"" help:"Change stock."`
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
 	Order    orderCmd    `cmd:"" help:"Show orders."`
+	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`

@@ -39,6 +39,7 @@ type node struct {
 	sales     *record.SaleStore
 	cache     *record.Sales
 	attempts  *record.Attempts
+	events    *record.Events
 	orders    *record.Orders
 	ledger    *record.Ledger
 	gate      *reservation.Gate
@@ -132,6 +133,7 @@ func (n *node) openRecord(ctx context.Context) error {
 		return &exit{exitUnavailable, err}
 	}
 	n.sales, n.attempts, n.orders, n.ledger = record.NewSaleStore(db), record.NewAttempts(db), record.NewOrders(db), record.NewLedger(db)
+	n.events = record.NewEvents(db)
 	n.cache = record.NewSales(db, record.SalesOptions{})
 	n.sales.OnChange = n.cache.Put
 	return n.cache.Refresh(ctx)
@@ -193,14 +195,14 @@ func (n *node) brokers() (out []string) {
 }
 
 func (n *node) openEngine(context.Context) (err error) {
-	screen, err := n.screen()
+	score, err := n.score()
 	if err != nil {
 		return err
 	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
-		Outcomes: n.replies, Orders: n.orders, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
-	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, Screen: screen})
+		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
+	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
 	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
 	return err
 }
@@ -221,7 +223,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Verify: n.verify, Ready: n.ready,
+	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Verify: n.verify, Ready: n.ready,
 		Breaker: n.router.State, Breakers: breakerDesk{n}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
@@ -233,7 +235,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, SoldOut: n.engine.SoldOut, Keys: keys, Audience: n.set.Audience, MaxWait: n.set.MaxWait,
+	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, Keys: keys, Audience: n.set.Audience, MaxWait: n.set.MaxWait,
 		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
 	return err
 }
@@ -268,6 +270,17 @@ func (n *node) publicURL() string {
 }
 
 func (n *node) adminURL() string { return "http://" + n.adminL.Addr().String() }
+
+// webhooks takes events from the payment providers that can verify them.
+type webhooks struct{ *node }
+
+func (w webhooks) Event(provider string, body []byte, header func(name string) string) (engine.ProviderEvent, error) {
+	return w.router.Event(provider, body, header)
+}
+
+func (w webhooks) Keep(ctx context.Context, ev engine.ProviderEvent) (bool, error) {
+	return w.events.Keep(ctx, ev)
+}
 
 // views is what anyone may read.
 type views struct{ *node }

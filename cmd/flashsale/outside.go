@@ -119,7 +119,7 @@ func (n *node) openOutside(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	c := payment.RouterConfig{Rules: rules, Log: n.log, Renote: func(ctx context.Context, a engine.Attempt, to string) error {
-		return n.attempts.Renote(ctx, a.ID, a.Provider, to)
+		return n.attempts.Reroute(ctx, a, to)
 	}}
 	for _, p := range providers {
 		g, err := payment.NewGuard(p, payment.GuardConfig{Timeout: n.set.PaymentTimeout, Budget: n.set.paymentBudget(), Concurrency: n.set.PaymentMax, Board: n.board})
@@ -161,7 +161,7 @@ func (n *node) providers() (out []payment.Provider, err error) {
 }
 
 // screen gives the fraud score's hook, or nil if nobody is asked.
-func (n *node) screen() (func(context.Context, engine.Attempt) engine.Screening, error) {
+func (n *node) score() (func(context.Context, engine.Attempt) (engine.Score, error), error) {
 	if n.set.FraudURL == "" {
 		return nil, nil
 	}
@@ -170,7 +170,7 @@ func (n *node) screen() (func(context.Context, engine.Attempt) engine.Screening,
 		return nil, &exit{exitUsage, err}
 	}
 	n.onClose(s.Close)
-	return s.Screen, nil
+	return s.Score, nil
 }
 
 func (n *node) notifier() (*notify.Sender, error) {

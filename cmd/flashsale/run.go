@@ -97,9 +97,9 @@ func (n *node) background() (map[string]func(context.Context) error, error) {
 func (n *node) settling(roles map[string]func(context.Context) error) error {
 	worker, err := payment.NewWorker(payment.WorkerConfig{Payments: n.payments, Ledger: moneyLedger{n}, Resolve: n.engine.Resolve,
 		Stale: func(ctx context.Context, limit int) ([]engine.Attempt, error) {
-			return n.attempts.Unfinished(ctx, engine.PaymentMargin, limit)
+			return n.attempts.Unfinished(ctx, n.set.ReconcileEvery, limit)
 		},
-		ResolveAttempt: n.engine.ResolveAttempt, Every: 250 * time.Millisecond, Registerer: n.reg, Log: n.log})
+		ResolveAttempt: n.engine.ResolveAttempt, Inbox: n.events, Heed: n.engine.Heed, Every: 250 * time.Millisecond, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -152,6 +152,18 @@ func (l moneyLedger) ToVoid(ctx context.Context, limit int) ([]engine.Attempt, e
 	return l.attempts.Unvoided(ctx, l.router.Budget()+engine.PaymentMargin, limit)
 }
 
-func (l moneyLedger) Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error {
-	return l.attempts.Note(ctx, id, p, reason)
+func (l moneyLedger) Owed(ctx context.Context, limit int) ([]engine.Attempt, error) {
+	return l.attempts.Owed(ctx, l.router.Budget()+engine.PaymentMargin, limit)
+}
+
+func (l moneyLedger) Owe(ctx context.Context, id engine.AttemptID, reason string) error {
+	return l.attempts.Owe(ctx, id, reason)
+}
+
+func (l moneyLedger) Note(ctx context.Context, a engine.Attempt, p engine.Payment, reason string) error {
+	return l.attempts.Note(ctx, a, p, reason)
+}
+
+func (l moneyLedger) Unresolved(ctx context.Context) ([]engine.Unresolved, error) {
+	return l.attempts.Unresolved(ctx)
 }

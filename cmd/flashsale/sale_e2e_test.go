@@ -6,6 +6,8 @@ import (
 	"strings"
 	"sync"
 	"testing"
+
+	"github.com/flashsale-engine/flashsale/engine"
 )
 
 func TestFiveHundredBuyersGetExactlyFiftyUnits(t *testing.T) {
@@ -177,14 +179,19 @@ func TestAdminCallsAreGuardedAndRefuseBadInput(t *testing.T) {
 		status                    int
 		says                      string
 	}{
-		"no token":           {"GET", "/sales", "", "", 401, "admin token"},
-		"a viewer who moves": {"POST", "/sales/d/open", "0123456789abcdef", "", 403, "operator"},
-		"unknown sale":       {"GET", "/sales/nope", testToken, "", 404, ""},
-		"unknown move":       {"POST", "/sales/nope/explode", testToken, "", 404, "arm, open"},
-		"unknown field":      {"PUT", "/sales/d", testToken, `{"nam":"x"}`, 400, `nam`},
-		"not JSON":           {"PUT", "/sales/d", testToken, `{`, 400, "not as documented"},
-		"cap below the sum":  {"PUT", "/sales/d", testToken, `{"name":"x","currency":"USD","hold_ttl":"1m","hold_cap":"61s","per_buyer_limit":1,"items":[{"sku":"A","unit_price":1,"stock":1}]}`, 400, "hold_cap"},
-		"a bad duration":     {"PUT", "/sales/d", testToken, `{"name":"x","hold_ttl":"soon"}`, 400, "hold_ttl"},
+		"no token":            {"GET", "/sales", "", "", 401, "admin token"},
+		"a viewer who moves":  {"POST", "/sales/d/open", "0123456789abcdef", "", 403, "operator"},
+		"unknown sale":        {"GET", "/sales/nope", testToken, "", 404, ""},
+		"unknown move":        {"POST", "/sales/nope/explode", testToken, "", 404, "arm, open"},
+		"unknown field":       {"PUT", "/sales/d", testToken, `{"nam":"x"}`, 400, `nam`},
+		"not JSON":            {"PUT", "/sales/d", testToken, `{`, 400, "not as documented"},
+		"cap below the sum":   {"PUT", "/sales/d", testToken, `{"name":"x","currency":"USD","hold_ttl":"1m","hold_cap":"61s","per_buyer_limit":1,"items":[{"sku":"A","unit_price":1,"stock":1}]}`, 400, "hold_cap"},
+		"a viewer's refund":   {"POST", "/orders/" + (engine.ReservationID{}).Order() + "/refund", "0123456789abcdef", `{"reason":"x"}`, 403, "owner"},
+		"a refund of nothing": {"POST", "/orders/" + (engine.ReservationID{Created: engine.TimeZero}).Order() + "/refund", testToken, `{"reason":"x"}`, 404, "no order"},
+		"a refund untold why": {"POST", "/orders/" + (engine.ReservationID{Created: engine.TimeZero}).Order() + "/refund", testToken, `{"reason":" "}`, 400, "say why"},
+		"a payment state":     {"GET", "/payments?state=paid", testToken, "", 400, "no payment state"},
+		"no such payment":     {"POST", "/payments/pay_1/resolve", testToken, `{"dry_run":true}`, 404, "no payment"},
+		"a bad duration":      {"PUT", "/sales/d", testToken, `{"name":"x","hold_ttl":"soon"}`, 400, "hold_ttl"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := send(c.method, p.ready.Admin+"/admin/v1"+c.path, c.token, "", c.body)

@@ -22,7 +22,7 @@ const (
 	roleRelay    = "relay"    // publishes what dead nodes left in the outbox
 	roleWriter   = "writer"   // turns events into orders
 	roleReaper   = "reaper"   // expires holds, opens and ends sales by the clock, resolves overdue payments
-	rolePayments = "payments" // captures and voids
+	rolePayments = "payments" // captures, voids and refunds, resolves unfinished attempts, acts on providers' events
 	roleNotify   = "notify"   // tells the storefront of orders, if --notify-url is set
 )
 

@@ -50,6 +50,8 @@ type Settings struct {
 
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
+	PaymentQueue   int           `help:"Payments that may wait, paying, for a provider that is away; beyond it, and with 0 always, buyers are told 503 and keep their holds." default:"1000"`
+	ReconcileEvery time.Duration `help:"How long a payment attempt may be in nobody's hands before it is resolved, and between two tries." default:"5s"`
 	DefaultWait    time.Duration `help:"How long a checkout waits for the commit unless the client says Prefer: wait=N." default:"5s"`
 	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
 	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
@@ -158,6 +160,12 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.MaxAttempts < 1 || s.MaxAttempts > 100 {
 		p.add("max-attempts: %d is not between 1 and 100", s.MaxAttempts)
+	}
+	if s.PaymentQueue < 0 || s.PaymentQueue > 100_000 {
+		p.add("payment-queue: %d is not between 0 and 100000", s.PaymentQueue)
+	}
+	if s.ReconcileEvery < time.Second || s.ReconcileEvery > time.Minute {
+		p.add("reconcile-every: %s is not between 1s and 1m", s.ReconcileEvery)
 	}
 	if s.PaymentMax < 1 {
 		p.add("payment-max: %d; at least 1", s.PaymentMax)

@@ -29,19 +29,19 @@ func NewAttempts(db *DB) *Attempts {
 }
 
 const attemptColumns = `p.id, p.reservation, p.buyer, p.amount, p.currency, p.method, p.email,
-	p.state, p.provider, p.provider_ref, p.reason, p.lease_until`
+	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.refund_reason, p.created_at, p.lease_until, p.parked`
 
 func scanAttempt(row pgx.CollectableRow) (engine.Attempt, error) {
 	var a engine.Attempt
 	var id, reservation []byte
 	err := row.Scan(&id, &reservation, &a.Buyer, &a.Amount.Amount, &a.Amount.Currency, &a.Method, &a.Email,
-		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.LeaseUntil)
+		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked)
 	if err != nil {
 		return a, err
 	}
 	copy(a.ID[:], id) // lengths are CHECKed
 	a.Reservation, _ = engine.ReservationIDFromBytes(reservation)
-	a.LeaseUntil = a.LeaseUntil.UTC()
+	a.LeaseUntil, a.BegunAt = a.LeaseUntil.UTC(), a.BegunAt.UTC()
 	return a, nil
 }
 
@@ -57,25 +57,9 @@ func (a *Attempts) one(ctx context.Context, k kind, sql string, args ...any) (ou
 	return out, err
 }
 
-// Resume takes the lease of an unfinished attempt whose lease is over.
-// CodeAttemptInProgress while the lease is alive, or if the attempt has ended in
-// the meantime: whoever asks again sees its end. CodeNotFound.
-func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.Duration) (engine.Attempt, error) {
-	got, err := a.one(ctx, writing, `
-		UPDATE payments p SET lease_until = clock_timestamp() + $2::interval, updated_at = clock_timestamp()
-		WHERE p.id = $1 AND p.state IN ('authorising', 'unknown', 'action_required', 'authorised') AND p.lease_until <= clock_timestamp()
-		RETURNING `+attemptColumns, id[:], lease)
-	if engine.CodeOf(err) != engine.CodeNotFound {
-		return got, err
-	}
-	there, err := a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p WHERE p.id = $1`, id[:])
-	if err != nil {
-		return there, err
-	}
-	if engine.Final(engine.PaymentMoves, there.State) || there.State == engine.PaymentCaptured {
-		return there, engine.E(engine.CodeAttemptInProgress, "payment attempt %s has just ended: %s", id, there.State).After(time.Second)
-	}
-	return there, engine.E(engine.CodeAttemptInProgress, "payment attempt %s is under way", id).After(time.Second)
+// Find gives an attempt: CodeNotFound.
+func (a *Attempts) Find(ctx context.Context, id engine.AttemptID) (engine.Attempt, error) {
+	return a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p WHERE p.id = $1`, id[:])
 }
 
 // ByFence finds the attempt that a hold's fence names: CodeNotFound.

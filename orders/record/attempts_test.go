@@ -149,7 +149,7 @@ func TestANoteMovesOnlyAsTheTableAllows(t *testing.T) {
 			if err := psql(t, url, `UPDATE payments SET state = $2, provider = 'p', provider_ref = 'r', reason = 'was' WHERE id = $1`, ev.Attempt[:], string(from)); err != nil {
 				t.Fatal(err)
 			}
-			if err := a.Note(t.Context(), ev.Attempt, engine.Payment{State: to, Ref: "new"}, "because"); err != nil {
+			if err := a.Note(t.Context(), engine.Attempt{ID: ev.Attempt}, engine.Payment{State: to, Ref: "new"}, "because"); err != nil {
 				t.Fatal(err)
 			}
 			got, err := a.ByFence(t.Context(), ev.ID, ev.Attempt.Fence())
@@ -168,7 +168,7 @@ func TestANoteMovesOnlyAsTheTableAllows(t *testing.T) {
 			}
 		}
 	}
-	wantCode(t, a.Note(t.Context(), engine.AttemptID{9}, engine.Payment{State: engine.PaymentVoided}, ""), engine.CodeNotFound)
+	wantCode(t, a.Note(t.Context(), engine.Attempt{ID: engine.AttemptID{9}}, engine.Payment{State: engine.PaymentVoided}, ""), engine.CodeNotFound)
 }
 
 func TestThePaymentsRoleIsGivenEachPieceOfWorkOnce(t *testing.T) {
@@ -181,7 +181,7 @@ func TestThePaymentsRoleIsGivenEachPieceOfWorkOnce(t *testing.T) {
 	}
 	begin(t, a, flying, long)
 	begin(t, a, unclaimed, over)
-	if err := a.Note(t.Context(), unclaimed.Attempt, engine.Payment{State: engine.PaymentAuthorised}, "void unanswered"); err != nil {
+	if err := a.Note(t.Context(), engine.Attempt{ID: unclaimed.Attempt}, engine.Payment{State: engine.PaymentAuthorised}, "void unanswered"); err != nil {
 		t.Fatal(err)
 	}
 	commit(t, ledger(t, db), batch(0, confirmed, refused))
@@ -223,14 +223,14 @@ func TestNotesThatShareAStatementAreEachWritten(t *testing.T) {
 	var g errgroup.Group
 	for _, id := range ids { // unknown and declined race; declined is final from either
 		g.Go(func() error {
-			return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentUnknown}, "silent")
+			return attempts.Note(t.Context(), engine.Attempt{ID: id}, engine.Payment{State: engine.PaymentUnknown}, "silent")
 		})
 		g.Go(func() error {
-			return attempts.Note(t.Context(), id, engine.Payment{State: engine.PaymentDeclined}, "no")
+			return attempts.Note(t.Context(), engine.Attempt{ID: id}, engine.Payment{State: engine.PaymentDeclined}, "no")
 		})
 	}
 	g.Go(func() error {
-		err := attempts.Note(t.Context(), engine.AttemptID{1}, engine.Payment{State: engine.PaymentDeclined}, "")
+		err := attempts.Note(t.Context(), engine.Attempt{ID: engine.AttemptID{1}}, engine.Payment{State: engine.PaymentDeclined}, "")
 		if engine.CodeOf(err) != engine.CodeNotFound {
 			return fmt.Errorf("an attempt that is not there: %w", err)
 		}

@@ -76,18 +76,26 @@ func (a *Audit) Orphans(ctx context.Context, saleNo uint32) ([]engine.Reservatio
 	return out, err
 }
 
-// Unpaid gives confirmed orders without an authorised or captured payment of the
-// order's amount, and captured payments without a confirmed order.
+// Unpaid gives confirmed orders whose lines do not come to their total, or
+// without an authorised or captured payment of it, unless an operator had it
+// refunded; and captured payments without a confirmed order. With what Totals
+// compares, units sold, orders and money of a sale are one sum.
 func (a *Audit) Unpaid(ctx context.Context, saleNo uint32) ([]engine.UnpaidOrder, error) {
 	from, to := saleRange(saleNo)
 	return collect(ctx, a.db, scanUnpaid, `
 		SELECT o.id, o.attempt, CASE
 			WHEN p.id IS NULL THEN 'the payment attempt is not on record'
-			WHEN p.state NOT IN ('authorised', 'captured') THEN 'the payment is ' || p.state
+			WHEN p.state NOT IN ('authorised', 'captured') AND NOT (p.state = 'refunded' AND p.refund_reason <> '') THEN 'the payment is ' || p.state
 			ELSE format('the payment is of %s %s, the order of %s %s', p.amount, p.currency, o.total, o.currency) END
 		FROM orders o LEFT JOIN payments p ON p.id = o.attempt
 		WHERE o.id BETWEEN $2 AND $3 AND o.state = 'confirmed'
-			AND (p.id IS NULL OR p.state NOT IN ('authorised', 'captured') OR p.amount <> o.total OR p.currency <> o.currency)
+			AND (p.id IS NULL OR p.state NOT IN ('authorised', 'captured') AND NOT (p.state = 'refunded' AND p.refund_reason <> '') OR p.amount <> o.total OR p.currency <> o.currency)
+		UNION ALL
+		SELECT o.id, o.attempt, format('its lines come to %s, its total is %s', l.sum, o.total)
+		FROM orders o, LATERAL (
+			SELECT sum((x->>'quantity')::bigint * k.unit_price) AS sum FROM jsonb_array_elements(o.lines) x
+			LEFT JOIN skus k ON k.sale_no = $1 AND k.no = (x->>'no')::int) l
+		WHERE o.id BETWEEN $2 AND $3 AND o.state = 'confirmed' AND l.sum IS DISTINCT FROM o.total
 		UNION ALL
 		SELECT p.reservation, p.id, 'the payment is captured, and no confirmed order has it'
 		FROM payments p
@@ -96,15 +104,16 @@ func (a *Audit) Unpaid(ctx context.Context, saleNo uint32) ([]engine.UnpaidOrder
 		int64(saleNo), from, to)
 }
 
-// Orderless gives those of attempts that no confirmed order was paid by.
-func (a *Audit) Orderless(ctx context.Context, ids []engine.AttemptID) ([]engine.AttemptID, error) {
+// Standing says how the record sees attempts; those it does not know are left out.
+func (a *Audit) Standing(ctx context.Context, ids []engine.AttemptID) ([]engine.Standing, error) {
 	in := make([][]byte, len(ids))
 	for i := range ids {
 		in[i] = ids[i][:]
 	}
-	return collect(ctx, a.db, scanAttemptID, `
-		SELECT x.id FROM unnest($1::bytea[]) AS x (id)
-		WHERE NOT EXISTS (SELECT FROM orders o WHERE o.attempt = x.id AND o.state = 'confirmed')`, in)
+	return collect(ctx, a.db, scanStanding, `
+		SELECT p.id, p.state, p.amount, p.currency, p.refund_reason <> '',
+			EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.attempt = p.id AND o.state = 'confirmed')
+		FROM payments p JOIN unnest($1::bytea[]) AS x (id) ON x.id = p.id`, in)
 }
 
 // DeadLetters counts events that could not become orders, per reason.
@@ -150,11 +159,11 @@ func scanReservationID(row pgx.CollectableRow) (engine.ReservationID, error) {
 	return id, err
 }
 
-func scanAttemptID(row pgx.CollectableRow) (id engine.AttemptID, err error) {
-	var b []byte
-	err = row.Scan(&b)
-	copy(id[:], b)
-	return id, err
+func scanStanding(row pgx.CollectableRow) (s engine.Standing, err error) {
+	var id []byte
+	err = row.Scan(&id, &s.State, &s.Amount.Amount, &s.Amount.Currency, &s.Owed, &s.Ordered)
+	copy(s.ID[:], id)
+	return s, err
 }
 
 func scanUnpaid(row pgx.CollectableRow) (u engine.UnpaidOrder, err error) {

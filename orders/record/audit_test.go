@@ -16,7 +16,7 @@ func TestTheAuditIsSilentOverASoundRecord(t *testing.T) {
 		begin(t, attempts, ev, long)
 	}
 	commit(t, ledger(t, db), batch(0, sold, refused, elsewhere))
-	if err := attempts.Note(t.Context(), sold.Attempt, engine.Payment{State: engine.PaymentCaptured}, ""); err != nil {
+	if err := attempts.Note(t.Context(), engine.Attempt{ID: sold.Attempt}, engine.Payment{State: engine.PaymentCaptured}, ""); err != nil {
 		t.Fatal(err)
 	}
 	totals, err := audit.Totals(t.Context(), s.No)
@@ -32,8 +32,14 @@ func TestTheAuditIsSilentOverASoundRecord(t *testing.T) {
 	if got, err := audit.Unpaid(t.Context(), s.No); err != nil || len(got) != 0 {
 		t.Errorf("unpaid %v, %v", got, err)
 	}
-	if got, err := audit.Orderless(t.Context(), []engine.AttemptID{sold.Attempt, elsewhere.Attempt}); err != nil || len(got) != 0 {
-		t.Errorf("orderless %v, %v", got, err)
+	got, err := audit.Standing(t.Context(), []engine.AttemptID{sold.Attempt, elsewhere.Attempt, refused.Attempt, {9}})
+	if err != nil || len(got) != 3 {
+		t.Errorf("standing %v, %v", got, err)
+	}
+	for _, s := range got {
+		if s.Ordered != (s.ID != refused.Attempt) || s.Owed || (s.State == engine.PaymentCaptured) != (s.ID == sold.Attempt) {
+			t.Errorf("standing %+v", s)
+		}
 	}
 }
 
@@ -44,7 +50,7 @@ func TestTheAuditNamesAnOrderThatWasDeletedByHand(t *testing.T) {
 	ev := event(s, 2, 0)
 	begin(t, attempts, ev, long)
 	commit(t, ledger(t, db), batch(0, ev))
-	if err := attempts.Note(t.Context(), ev.Attempt, engine.Payment{State: engine.PaymentCaptured}, ""); err != nil {
+	if err := attempts.Note(t.Context(), engine.Attempt{ID: ev.Attempt}, engine.Payment{State: engine.PaymentCaptured}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := psql(t, url, `DELETE FROM orders WHERE order_id = $1`, ev.ID.Order()); err != nil {
@@ -59,8 +65,8 @@ func TestTheAuditNamesAnOrderThatWasDeletedByHand(t *testing.T) {
 	if got, err := audit.Unpaid(t.Context(), s.No); err != nil || len(got) != 1 || got[0].ID != ev.ID || got[0].Attempt != ev.Attempt {
 		t.Errorf("unpaid %v, %v", got, err)
 	}
-	if got, err := audit.Orderless(t.Context(), []engine.AttemptID{ev.Attempt}); err != nil || len(got) != 1 {
-		t.Errorf("orderless %v, %v", got, err)
+	if got, err := audit.Standing(t.Context(), []engine.AttemptID{ev.Attempt}); err != nil || len(got) != 1 || got[0].Ordered {
+		t.Errorf("standing %v, %v", got, err)
 	}
 	totals, err := audit.Totals(t.Context(), s.No)
 	if err != nil || totals[0].Orders != 0 || totals[0].LedgerSold != 2 {
@@ -76,7 +82,7 @@ func TestTheAuditNamesAnOrderWithoutItsMoney(t *testing.T) {
 	begin(t, attempts, voided, long)
 	begin(t, attempts, short, long)
 	commit(t, ledger(t, db), batch(0, voided, short, none))
-	if err := attempts.Note(t.Context(), voided.Attempt, engine.Payment{State: engine.PaymentVoided}, ""); err != nil {
+	if err := attempts.Note(t.Context(), engine.Attempt{ID: voided.Attempt}, engine.Payment{State: engine.PaymentVoided}, ""); err != nil {
 		t.Fatal(err)
 	}
 	if err := psql(t, url, `UPDATE payments SET amount = 1 WHERE id = $1`, short.Attempt[:]); err != nil {
@@ -84,6 +90,24 @@ func TestTheAuditNamesAnOrderWithoutItsMoney(t *testing.T) {
 	}
 	got, err := audit.Unpaid(t.Context(), s.No)
 	if err != nil || len(got) != 3 {
+		t.Errorf("unpaid %+v, %v", got, err)
+	}
+}
+
+func TestTheAuditNamesAnOrderThatItsLinesDoNotComeTo(t *testing.T) {
+	db, url := openRecord(t)
+	s := create(t, db, "drop", 9)
+	attempts := record.NewAttempts(db)
+	ev := event(s, 2, 0)
+	begin(t, attempts, ev, long)
+	commit(t, ledger(t, db), batch(0, ev))
+	if err := psql(t, url, `UPDATE orders SET total = total + 1`); err != nil {
+		t.Fatal(err)
+	}
+	if err := psql(t, url, `UPDATE payments SET amount = amount + 1`); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := record.NewAudit(db).Unpaid(t.Context(), s.No); err != nil || len(got) != 1 || got[0].ID != ev.ID {
 		t.Errorf("unpaid %+v, %v", got, err)
 	}
 }

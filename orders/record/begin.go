@@ -30,13 +30,13 @@ func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attem
 	var wrote, existed map[engine.AttemptID]engine.Attempt
 	err := a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
 		rows, err := c.Query(ctx, `
-			INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)
-			SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.email, 'authorising', clock_timestamp() + b.lease
-			FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::interval[])
-				AS b (id, reservation, sale_no, buyer, amount, currency, method, email, lease)
+			INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, email, provider, state, lease_until)
+			SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.email, b.provider, 'authorising', clock_timestamp() + b.lease
+			FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::interval[])
+				AS b (id, reservation, sale_no, buyer, amount, currency, method, email, provider, lease)
 			ON CONFLICT (id) DO NOTHING
 			RETURNING `+attemptColumns,
-			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.email, cols.lease)
+			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.email, cols.provider, cols.lease)
 		if err != nil {
 			return err
 		}
@@ -90,10 +90,10 @@ func byID(rows pgx.Rows) (map[engine.AttemptID]engine.Attempt, error) {
 
 // beginColumns are a batch, column by column, as unnest takes it.
 type beginColumns struct {
-	id, reservation                [][]byte
-	sale, amount                   []int64
-	buyer, currency, method, email []string
-	lease                          []time.Duration
+	id, reservation                          [][]byte
+	sale, amount                             []int64
+	buyer, currency, method, email, provider []string
+	lease                                    []time.Duration
 }
 
 func columns(in []beginning) beginColumns {
@@ -103,7 +103,7 @@ func columns(in []beginning) beginColumns {
 		c.sale, c.amount = append(c.sale, int64(b.Reservation.Sale)), append(c.amount, b.Amount.Amount)
 		c.buyer, c.currency = append(c.buyer, b.Buyer), append(c.currency, b.Amount.Currency)
 		c.method, c.email = append(c.method, b.Method), append(c.email, b.Email)
-		c.lease = append(c.lease, b.lease)
+		c.provider, c.lease = append(c.provider, b.Provider), append(c.lease, b.lease)
 	}
 	return c
 }

@@ -114,7 +114,7 @@ func (d *decision) queuePayments(q *pgx.Batch, b Batch) {
 		ids[i], providers[i], refs[i] = p.id, p.provider, p.ref
 	}
 	q.Queue(`
-		UPDATE payments p SET state = 'authorised',
+		UPDATE payments p SET state = 'authorised', parked = '',
 			provider = coalesce(nullif(w.provider, ''), p.provider), provider_ref = coalesce(nullif(w.ref, ''), p.provider_ref),
 			lease_until = least(p.lease_until, clock_timestamp()), updated_at = clock_timestamp()
 		FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (id, provider, ref)

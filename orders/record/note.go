@@ -5,6 +5,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -15,17 +16,18 @@ import (
 // noting is one caller of Note.
 type noting struct {
 	id     engine.AttemptID
+	lease  time.Time // zero: whoever has it
 	p      engine.Payment
 	reason string
 }
 
-// Note records what became of an attempt and ends its lease. CodeNotFound.
-// Concurrent calls share one statement, and so one commit: after a sale there is
+// Note records what became of an attempt and ends its lease, if that is the one
+// that the attempt carries, or if it carries none. CodeNotFound. Concurrent calls share one statement, and so one commit: after a sale there is
 // a capture to note for every order.
-func (a *Attempts) Note(ctx context.Context, id engine.AttemptID, p engine.Payment, reason string) error {
-	found, err := a.note.call(ctx, noting{id, p, orElse(reason, p.DeclineCode)})
+func (a *Attempts) Note(ctx context.Context, at engine.Attempt, p engine.Payment, reason string) error {
+	found, err := a.note.call(ctx, noting{at.ID, at.LeaseUntil, p, orElse(reason, p.DeclineCode)})
 	if err == nil && !found {
-		return engine.E(engine.CodeNotFound, "no payment attempt %s", id)
+		return engine.E(engine.CodeNotFound, "no payment attempt %s", at.ID)
 	}
 	return err
 }
@@ -62,29 +64,35 @@ func (a *Attempts) noteOnce(ctx context.Context, in []noting, which []int) (map[
 	// Rows are locked in one order, whoever else notes them.
 	slices.SortFunc(which, func(i, j int) int { return bytes.Compare(in[i].id[:], in[j].id[:]) })
 	var ids [][]byte
-	var state, from, provider, ref, reason []string
+	var state, from, provider, ref, reason, action, url []string
+	var lease []*time.Time
 	for _, i := range which {
 		n := in[i]
 		ids, state, from = append(ids, n.id[:]), append(state, string(n.p.State)), append(from, strings.Join(movesTo(n.p.State), " "))
 		provider, ref, reason = append(provider, n.p.Provider), append(ref, n.p.Ref), append(reason, n.reason)
+		action, url, lease = append(action, n.p.Action.Type), append(url, n.p.Action.URL), append(lease, timeOrNull(n.lease))
 	}
 	there := make(map[engine.AttemptID]bool, len(which))
 	err := a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
 		// Every right-hand side sees the row as it was: its state decides.
 		rows, err := c.Query(ctx, `
 			WITH n AS (
-				SELECT * FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[])
-					AS n (id, state, moves, provider, ref, reason)),
+				SELECT *, string_to_array(moves, ' ') AS from_states
+				FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
+					AS n (id, state, moves, provider, ref, reason, action, url, lease)),
 			locked AS MATERIALIZED (SELECT p.id FROM payments p WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE)
 			UPDATE payments p SET
-				state        = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) THEN n.state ELSE p.state END,
-				provider     = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) OR p.state = n.state AND p.provider = '' THEN coalesce(nullif(n.provider, ''), p.provider) ELSE p.provider END,
-				provider_ref = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) OR p.state = n.state AND p.provider_ref = '' THEN coalesce(nullif(n.ref, ''), p.provider_ref) ELSE p.provider_ref END,
-				reason       = CASE WHEN p.state = ANY (string_to_array(n.moves, ' ')) THEN n.reason ELSE p.reason END,
-				lease_until  = least(p.lease_until, clock_timestamp()),
+				state        = CASE WHEN p.state = ANY (n.from_states) THEN n.state ELSE p.state END,
+				provider     = CASE WHEN p.state = ANY (n.from_states) OR p.state = n.state AND p.provider = '' THEN coalesce(nullif(n.provider, ''), p.provider) ELSE p.provider END,
+				provider_ref = CASE WHEN p.state = ANY (n.from_states) OR p.state = n.state AND p.provider_ref = '' THEN coalesce(nullif(n.ref, ''), p.provider_ref) ELSE p.provider_ref END,
+				reason       = CASE WHEN p.state = ANY (n.from_states) THEN n.reason ELSE p.reason END,
+				action_type  = CASE WHEN p.state = ANY (n.from_states) OR p.state = n.state THEN coalesce(nullif(n.action, ''), p.action_type) ELSE p.action_type END,
+				action_url   = CASE WHEN p.state = ANY (n.from_states) OR p.state = n.state THEN coalesce(nullif(n.url, ''), p.action_url) ELSE p.action_url END,
+				parked       = CASE WHEN p.state = ANY (n.from_states) THEN '' ELSE p.parked END,
+				lease_until  = CASE WHEN n.lease IS NULL OR n.lease = p.lease_until THEN least(p.lease_until, clock_timestamp()) ELSE p.lease_until END,
 				updated_at   = clock_timestamp()
 			FROM n, locked l WHERE p.id = n.id AND l.id = p.id
-			RETURNING p.id`, ids, state, from, provider, ref, reason)
+			RETURNING p.id`, ids, state, from, provider, ref, reason, action, url, lease)
 		if err != nil {
 			return err
 		}

@@ -98,25 +98,3 @@ func TestEveryOrderFromNowOnIsNoticedUntilItIsDelivered(t *testing.T) {
 		t.Fatal(count, oldest, err)
 	}
 }
-
-func TestAnAttemptMovesToAnotherProviderOnlyWhileItIsItsNodes(t *testing.T) {
-	db, url := openRecord(t)
-	a := record.NewAttempts(db)
-	s := create(t, db, "drop", 10)
-	at := begin(t, a, event(s, 1, 0), time.Hour)
-	if err := psql(t, url, `UPDATE payments SET provider = 'one'`); err != nil {
-		t.Fatal(err)
-	}
-	wantCode(t, a.Renote(t.Context(), at.ID, "two", "three"), engine.CodePaymentInProgress)
-	if err := a.Renote(t.Context(), at.ID, "one", "two"); err != nil {
-		t.Fatal(err)
-	}
-	wantCode(t, a.Renote(t.Context(), at.ID, "one", "two"), engine.CodePaymentInProgress) // it is there
-	if err := a.Note(t.Context(), at.ID, engine.Payment{State: engine.PaymentUnknown}, "no answer"); err != nil {
-		t.Fatal(err)
-	}
-	wantCode(t, a.Renote(t.Context(), at.ID, "two", "three"), engine.CodePaymentInProgress)
-	if n := ask(t, url, `SELECT count(*) FROM payments WHERE provider = 'two'`); n != 1 {
-		t.Fatal(n)
-	}
-}

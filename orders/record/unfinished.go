@@ -34,25 +34,39 @@ func (a *Attempts) take(ctx context.Context, lease time.Duration, limit int, whi
 		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, lease)
 }
 
-// relist is how long Unfinished keeps quiet about an attempt that it has given.
-const relist = 5 * time.Second
+// Owed gives captured attempts whose money is to go back, under a lease.
+func (a *Attempts) Owed(ctx context.Context, lease time.Duration, limit int) ([]engine.Attempt, error) {
+	return a.list(ctx, `
+		WITH due AS (
+			SELECT p.id FROM payments p
+			WHERE p.state = 'captured' AND p.refund_reason <> '' AND p.lease_until <= clock_timestamp()
+			LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
+		UPDATE payments p SET lease_until = clock_timestamp() + $2::interval, updated_at = clock_timestamp()
+		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, lease)
+}
 
-// Unfinished lists attempts whose lease ended at least olderThan ago, that may
-// have taken money, and that no order has: authorising, unknown or authorised.
-// It takes no lease (Engine.ResolveAttempt does, by Resume); it only does not
-// repeat an attempt to anybody for a few seconds, so nodes share the work and
-// one that cannot be resolved yet does not hide the others.
+// openSQL says of a payment p that somebody has to bring it to an end, and that
+// it is not on its way to be captured: its own order is not there, or, for an
+// authorised one, no order at all, because Uncaptured and Unvoided have the others.
+const openSQL = `p.state IN ` + unfinished + `
+	AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND (o.attempt = p.id OR p.state = 'authorised'))`
+
+// Unfinished lists attempts that nobody works on since olderThan and that no
+// order has: they may have taken money. Queued ones are listed at once. It takes
+// no lease (Engine.ResolveAttempt does, by Resume); it only does not repeat an
+// attempt to anybody for as long, so nodes share the work and one that cannot be
+// resolved yet does not hide the others. One that waits for its buyer is
+// repeated less often: the provider's event, or the buyer, is mostly faster.
 func (a *Attempts) Unfinished(ctx context.Context, olderThan time.Duration, limit int) ([]engine.Attempt, error) {
 	return a.list(ctx, `
 		WITH due AS (
 			SELECT p.id FROM payments p
-			WHERE p.state IN ('authorising', 'unknown', 'action_required', 'authorised')
-				AND p.lease_until <= clock_timestamp() - $2::interval
-				AND p.listed_at <= clock_timestamp() - $3::interval
-				AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation)
+			WHERE p.lease_until <= clock_timestamp() - CASE WHEN p.parked = 'queued' THEN interval '0' ELSE $2::interval END
+				AND p.listed_at <= clock_timestamp() - $3::interval * CASE WHEN p.state = 'action_required' THEN 3 ELSE 1 END
+				AND `+openSQL+`
 			ORDER BY p.listed_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
 		UPDATE payments p SET listed_at = clock_timestamp()
-		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, olderThan, relist)
+		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, olderThan, max(olderThan, time.Second))
 }
 
 func (a *Attempts) list(ctx context.Context, sql string, args ...any) (out []engine.Attempt, err error) {

@@ -1,0 +1,50 @@
+package payment
+
+import (
+	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+type workerMetrics struct {
+	done       *prometheus.CounterVec
+	dropped    prometheus.Counter
+	unresolved *prometheus.GaugeVec
+	oldest     prometheus.Gauge
+}
+
+func newWorkerMetrics(reg prometheus.Registerer) (*workerMetrics, error) {
+	m := &workerMetrics{
+		done: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_payment_worker_tasks_total", Help: "What the payments role did, by task and result: done or later.",
+		}, []string{"task", "result"}),
+		dropped: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "flashsale_payment_worker_offers_dropped_total", Help: "Overdue holds that met a full queue; they are listed again.",
+		}),
+		unresolved: prometheus.NewGaugeVec(prometheus.GaugeOpts{
+			Name: "flashsale_payments_unresolved", Help: "Payment attempts not brought to an end yet, by state, parked ones as unsent or queued.",
+		}, []string{"state"}),
+		oldest: prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_payments_oldest_unresolved_seconds", Help: "Age of the oldest payment attempt not brought to an end yet that waits neither for its buyer nor parked for its provider.",
+		}),
+	}
+	return m, register(reg, m.done, m.dropped, m.unresolved, m.oldest)
+}
+
+// backlog shows what is unresolved. What waits for its buyer, or for a provider
+// that is away, has the hold's whole life, and says nothing about the engine's speed.
+func (m *workerMetrics) backlog(all []engine.Unresolved) {
+	m.unresolved.Reset()
+	oldest := 0.0
+	for _, u := range all {
+		name := string(u.State)
+		if u.Parked != engine.NotParked {
+			name = string(u.Parked)
+		}
+		m.unresolved.WithLabelValues(name).Set(float64(u.Count))
+		if u.State != engine.PaymentNeedsAction && u.Parked == engine.NotParked {
+			oldest = max(oldest, u.Oldest.Seconds())
+		}
+	}
+	m.oldest.Set(oldest)
+}
