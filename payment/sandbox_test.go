@@ -72,7 +72,7 @@ func TestWhatTheSandboxSaysOfAPayment(t *testing.T) {
 		"a good card is authorised":          {"pm_card_visa", engine.PaymentAuthorised, ""},
 		"a bad card is declined":             {"pm_card_chargeDeclined", engine.PaymentDeclined, "generic_decline"},
 		"an empty card is declined":          {"pm_card_chargeDeclinedInsufficientFunds", engine.PaymentDeclined, "insufficient_funds"},
-		"3-D Secure is declined for now":     {"pm_card_authenticationRequired", engine.PaymentDeclined, "authentication_required"},
+		"3-D Secure waits for the buyer":     {"pm_card_authenticationRequired", engine.PaymentNeedsAction, ""},
 		"an unknown card is declined":        {"pm_none", engine.PaymentDeclined, "invalid_payment_method"},
 		"a processing payment is unknown":    {"pm_sandbox_processing", engine.PaymentUnknown, ""},
 		"a made-up token cannot break a URL": {"pm/../\"\n", engine.PaymentDeclined, "invalid_payment_method"},

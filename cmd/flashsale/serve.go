@@ -13,7 +13,6 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/flashsale-engine/flashsale/orders/record"
-	"github.com/flashsale-engine/flashsale/payment/sandbox"
 )
 
 // Roles of a node. Any number of nodes may have each.
@@ -167,35 +166,6 @@ func defaults() (Settings, error) {
 	}
 	_, err = parser.Parse(nil)
 	return s.Settings, err
-}
-
-type sandboxCmd struct {
-	Listen   string `help:"Listener; port 0 picks one." default:"127.0.0.1:8090"`
-	DataFile string `help:"Journal that survives a restart; default: memory only." placeholder:"FILE"`
-	JSON     bool   `help:"Print one JSON line on stdout when ready."`
-}
-
-func (c *sandboxCmd) Run(w *world) error {
-	host, _, err := net.SplitHostPort(c.Listen)
-	if err != nil || !loopback(host) {
-		return fail(exitUsage, "--listen %s: the sandbox has no authentication and listens on loopback only", c.Listen)
-	}
-	box, err := sandbox.New(sandbox.Config{DataFile: c.DataFile})
-	if err != nil {
-		return err
-	}
-	if err := box.Start(c.Listen); err != nil {
-		return &exit{exitUnavailable, err}
-	}
-	if c.JSON {
-		if err := printJSON(w.stdout, map[string]string{"sandbox": box.URL()}); err != nil {
-			return err
-		}
-	} else {
-		fmt.Fprintf(w.stdout, "sandbox payment provider at %s\n", box.URL())
-	}
-	<-w.Done()
-	return box.Close()
 }
 
 func loopback(host string) bool {

@@ -1,9 +1,8 @@
 package sandbox
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
-	"encoding/json"
+	"net/url"
+	"strconv"
 	"strings"
 )
 
@@ -12,33 +11,64 @@ type Status string
 
 // The statuses an intent can have here.
 const (
-	Processing Status = "processing"
-	Authorised Status = "requires_capture"
-	Declined   Status = "requires_payment_method" // last_payment_error says why; final for its key
-	Captured   Status = "succeeded"               // refunded says whether it was given back
-	Cancelled  Status = "canceled"
+	Processing  Status = "processing"
+	Authorised  Status = "requires_capture"
+	Declined    Status = "requires_payment_method" // last_payment_error says why; without one, nothing was tried yet
+	Unconfirmed Status = "requires_confirmation"
+	NeedsAction Status = "requires_action" // next_action says what the buyer has to do
+	Captured    Status = "succeeded"       // refunded says whether it was given back
+	Cancelled   Status = "canceled"
 )
 
-// Intent is one payment. A stored *Intent is never changed, only replaced.
+// Intent is one payment. A stored *Intent is never changed, only replaced, so
+// it may be read, and written down as an answer, without a lock.
 type Intent struct {
 	ID                 string            `json:"id"`
 	Object             string            `json:"object"`
 	Amount             int64             `json:"amount"`
+	AmountAuthorised   int64             `json:"amount_authorised"` // what was reserved at some time, whatever became of it
 	AmountReceived     int64             `json:"amount_received"`
 	AmountRefunded     int64             `json:"amount_refunded"`
-	Refunded           bool              `json:"refunded"` // a refund of 0 shows too
+	Refunded           bool              `json:"refunded"` // all of it; a refund of 0 shows too
 	Currency           string            `json:"currency"` // lower case
 	Status             Status            `json:"status"`
 	PaymentMethod      string            `json:"payment_method"`
 	CaptureMethod      string            `json:"capture_method"`
 	Metadata           map[string]string `json:"metadata"`
 	Created            int64             `json:"created"` // Unix seconds
+	CanceledAt         int64             `json:"canceled_at,omitempty"`
 	CancellationReason string            `json:"cancellation_reason,omitempty"`
 	LastPaymentError   *Problem          `json:"last_payment_error,omitempty"`
+	NextAction         *NextAction       `json:"next_action,omitempty"`
+	ReturnURL          string            `json:"return_url,omitempty"`
+	Refunds            []Refund          `json:"refunds,omitempty"`
+	SettlesAt          int64             `json:"settles_at,omitempty"`    // Unix ms at which processing ends by itself
+	ThenDeclines       string            `json:"then_declines,omitempty"` // the decline code in which processing or the action ends
 }
 
 // Attempt is the name under which the buyer's side knows the payment.
 func (in *Intent) Attempt() string { return in.Metadata["attempt"] }
+
+// NextAction is what the buyer has to do: go to a page of the sandbox.
+type NextAction struct {
+	Type     string   `json:"type"`
+	Redirect Redirect `json:"redirect_to_url"`
+}
+
+// Redirect is where the buyer goes, and where the page sends them afterwards.
+type Redirect struct {
+	URL       string `json:"url"`
+	ReturnURL string `json:"return_url,omitempty"`
+}
+
+// Refund is captured money that was given back.
+type Refund struct {
+	ID       string            `json:"id"`
+	Amount   int64             `json:"amount"`
+	Created  int64             `json:"created"`
+	Reason   string            `json:"reason,omitempty"`
+	Metadata map[string]string `json:"metadata,omitempty"`
+}
 
 // Problem is the error member of an answer.
 type Problem struct {
@@ -50,13 +80,14 @@ type Problem struct {
 	PaymentIntent *Intent `json:"payment_intent,omitempty"`
 }
 
-// params are the body of a create.
-type params struct {
+// order is what a create asks for, whichever face it came through.
+type order struct {
 	Amount        *int64            `json:"amount"`
 	Currency      string            `json:"currency"`
 	PaymentMethod string            `json:"payment_method"`
 	CaptureMethod string            `json:"capture_method"`
 	Confirm       bool              `json:"confirm"`
+	ReturnURL     string            `json:"return_url,omitempty"`
 	Metadata      map[string]string `json:"metadata"`
 }
 
@@ -67,33 +98,67 @@ const (
 	maxKey    = 255                   // bytes of an Idempotency-Key or an attempt
 )
 
+func invalid(param, code, message string) *Problem {
+	return &Problem{Type: "invalid_request_error", Code: code, Param: param, Message: message}
+}
+
 // check says what is wrong with p, or nil. Free goods are sold too: 0 is an amount.
-func (p *params) check() *Problem {
-	bad := func(param, code, message string) *Problem {
-		return &Problem{Type: "invalid_request_error", Code: code, Param: param, Message: message}
-	}
+func (p *order) check() *Problem {
 	switch {
-	case p.Amount == nil || *p.Amount < 0 || *p.Amount > maxAmount:
-		return bad("amount", "parameter_invalid_integer", "amount must be given in minor units, 0 to 1000000000000000")
-	case !isCurrency(p.Currency):
-		return bad("currency", "parameter_invalid", "currency must have three letters, such as usd")
 	case p.CaptureMethod != "manual":
-		return bad("capture_method", "parameter_invalid", `capture_method must be "manual": the sandbox never captures by itself`)
+		return invalid("capture_method", "parameter_invalid", `capture_method must be "manual": here the sandbox never captures by itself`)
 	case !p.Confirm:
-		return bad("confirm", "parameter_invalid", "confirm must be true: the sandbox authorises at once")
-	case len(p.Metadata) > 50:
-		return bad("metadata", "parameter_invalid", "metadata may have at most 50 entries")
+		return invalid("confirm", "parameter_invalid", "confirm must be true: here the sandbox authorises at once")
 	}
-	for k, v := range p.Metadata {
+	if bad := p.checkCommon(0); bad != nil {
+		return bad
+	}
+	return checkMethod(p.PaymentMethod)
+}
+
+// checkCommon is what both faces ask of a create.
+func (p *order) checkCommon(least int64) *Problem {
+	switch {
+	case p.Amount == nil || *p.Amount < least || *p.Amount > maxAmount:
+		return invalid("amount", "parameter_invalid_integer", "amount must be given in minor units, "+string('0'+rune(least))+" to 1000000000000000")
+	case !isCurrency(p.Currency):
+		return invalid("currency", "parameter_invalid", "currency must have three letters, such as usd")
+	case len(p.Metadata["attempt"]) > maxKey:
+		return invalid("metadata", "parameter_invalid", "metadata.attempt may have at most 255 bytes")
+	}
+	if bad := checkReturnURL(p.ReturnURL); bad != nil {
+		return bad
+	}
+	return checkMetadata(p.Metadata)
+}
+
+func checkMetadata(m map[string]string) *Problem {
+	if len(m) > 50 {
+		return invalid("metadata", "parameter_invalid", "metadata may have at most 50 entries")
+	}
+	for k, v := range m {
 		if k == "" || len(k) > 40 || len(v) > 500 {
-			return bad("metadata", "parameter_invalid", "metadata names have 1 to 40 bytes, values at most 500")
+			return invalid("metadata", "parameter_invalid", "metadata names have 1 to 40 bytes, values at most 500")
 		}
 	}
-	if len(p.Metadata["attempt"]) > maxKey {
-		return bad("metadata", "parameter_invalid", "metadata.attempt may have at most 255 bytes")
+	return nil
+}
+
+func checkMethod(name string) *Problem {
+	if _, ok := Methods[name]; !ok {
+		return invalid("payment_method", "resource_missing", "no such payment_method; try pm_card_visa")
 	}
-	if _, ok := Methods[p.PaymentMethod]; !ok {
-		return bad("payment_method", "resource_missing", "no such payment_method; try pm_card_visa")
+	return nil
+}
+
+// checkReturnURL keeps javascript: and the like off the page that links there.
+func checkReturnURL(s string) *Problem {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || u.Host == "" || u.Scheme != "http" && u.Scheme != "https" || len(s) > 2048 {
+		return invalid("return_url", "url_invalid", "return_url must be a URL of the form https://host/…")
 	}
 	return nil
 }
@@ -105,31 +170,16 @@ func isCurrency(s string) bool {
 	return strings.IndexFunc(s, func(r rune) bool { return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') }) < 0
 }
 
-// fingerprint is equal for equal parameters, however they were spaced and ordered.
-func (p *params) fingerprint() string {
-	b, _ := json.Marshal(p) // a struct of plain fields: cannot fail, and maps come out sorted
-	sum := sha256.Sum256(b)
-	return hex.EncodeToString(sum[:16])
-}
-
-// Method is what a payment method makes the sandbox do.
-type Method struct {
-	DeclineCode string // declines with it
-	Slow        bool   // answers after Config.SlowFor
-	Hang        bool   // authorises, then leaves the request unanswered
-	Fail        bool   // answers 500 and does nothing
-	Processing  bool   // stays processing for Config.ProcessingFor, then authorises
-	Does        string // one sentence for people
-}
-
-// Methods are the payment methods that exist.
-var Methods = map[string]Method{
-	"pm_card_visa":                            {Does: "approves"},
-	"pm_card_chargeDeclined":                  {DeclineCode: "generic_decline", Does: "declines"},
-	"pm_card_chargeDeclinedInsufficientFunds": {DeclineCode: "insufficient_funds", Does: "declines for want of money"},
-	"pm_card_authenticationRequired":          {DeclineCode: "authentication_required", Does: "declines and asks for 3-D Secure; the flow itself is not built yet"},
-	"pm_sandbox_slow":                         {Slow: true, Does: "approves, late"},
-	"pm_sandbox_timeoutAfterCharge":           {Hang: true, Does: "approves and never says so"},
-	"pm_sandbox_error":                        {Fail: true, Does: "answers 500 and does nothing"},
-	"pm_sandbox_processing":                   {Processing: true, Does: "is processing for a while, then approves"},
+// fingerprint is equal for equal parameters, however they were spaced and
+// ordered.
+func (p *order) fingerprint() fingerprint {
+	buf := buffers.Get().(*[]byte)
+	b := strconv.AppendInt((*buf)[:0], *p.Amount, 10)
+	for _, s := range []string{p.Currency, p.PaymentMethod, p.CaptureMethod, strconv.FormatBool(p.Confirm), p.ReturnURL} {
+		b = appendString(b, s)
+	}
+	*buf = appendMap(b, p.Metadata)
+	f := digest(*buf)
+	buffers.Put(buf)
+	return f
 }

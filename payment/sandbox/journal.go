@@ -7,24 +7,24 @@ import (
 	"os"
 )
 
-// record is one line of the journal: an intent as it is from now on and, on the
-// lines of a create, the key it came under and the answer that key gives.
+// record is one line of the journal: an intent as it is from now on and, where
+// an Idempotency-Key came with the change, the key and what its answer is made
+// of.
 //
 // The journal is append-only JSON lines, each handed to the operating system
 // before the answer leaves, so a killed process loses nothing. It is not synced
 // to disk: a machine that loses power may lose its last lines, which a sandbox
-// may. How the sandbox was told to misbehave is not kept.
+// may. How the sandbox was told to misbehave is not kept, nor are webhooks that
+// were not delivered: like a provider's, they are a hint, not the truth.
 type record struct {
-	Intent *Intent `json:"intent"`
-	Key    string  `json:"key,omitempty"`
-	Print  string  `json:"print,omitempty"`
-	Answer *answer `json:"answer,omitempty"`
-}
-
-// answer is what a create said first and says again.
-type answer struct {
-	Status int             `json:"status"`
-	Body   json.RawMessage `json:"body"`
+	Intent  *Intent     `json:"intent"`
+	Key     string      `json:"key,omitempty"`
+	Print   fingerprint `json:"print,omitzero"`
+	At      int64       `json:"at,omitempty"`      // when the key was used, Unix seconds
+	Done    bool        `json:"done,omitempty"`    // the request came to its answer; false: it is under way
+	Problem *Problem    `json:"problem,omitempty"` // the answer is this error
+	Refund  string      `json:"refund,omitempty"`  // the answer is this refund
+	Answer  *struct{}   `json:"answer,omitempty"`  // how older journals say done
 }
 
 type journal struct {

@@ -2,11 +2,13 @@ package sandbox
 
 import (
 	"context"
+	"crypto/rand"
+	"encoding/hex"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"net"
 	"net/http"
+	"strings"
 	"sync"
 	"time"
 )
@@ -23,6 +25,19 @@ type Config struct {
 	// ProcessingFor is how long pm_sandbox_processing is processing. Default
 	// 5 s; below zero, for ever.
 	ProcessingFor time.Duration
+	// MaxKeys is how many Idempotency-Keys are remembered at most, for 24 hours.
+	// Default 1,000,000.
+	MaxKeys int
+	// PublicURL is where the browsers of buyers reach the sandbox. Default: the
+	// host that the request was sent to.
+	PublicURL string
+	// Webhooks are told of what happens; more can be added while it runs.
+	Webhooks []Webhook
+	// WebhookRetry is the wait after a webhook's first failed delivery; it
+	// doubles up to a minute. Default 500 ms.
+	WebhookRetry time.Duration
+	// Control is how the sandbox misbehaves from the beginning.
+	Control Control
 	// Now is the clock. Default time.Now.
 	Now func() time.Time
 }
@@ -34,27 +49,29 @@ type Server struct {
 	wait    func(d time.Duration, stop <-chan struct{}) bool // tests replace it
 	closing chan struct{}
 
+	run    string // drawn at start: part of new ids
+	faults faults
+	busy   inFlight
+	hooks  *hooks
+
 	mu        sync.Mutex
 	journal   *journal
-	control   Control
-	dice      *rand.Rand
-	order     []string           // intent ids, oldest first
-	place     map[string]int     // id → index in order
-	intents   map[string]*Intent // by id
-	byAttempt map[string]string  // attempt → id
-	keys      map[string]*keyed  // by Idempotency-Key
+	order     []string            // intent ids, oldest first
+	intents   map[string]entry    // by id
+	byAttempt map[string]string   // attempt → id of its first payment
+	moreOf    map[string][]string // attempt → ids of its further ones
+	recent    []changed           // what a lagging search does not see yet
+	keys      keyring
 	server    *http.Server
 	url       string
 	served    chan struct{}
 	closed    bool
 }
 
-// keyed is what is known of an Idempotency-Key.
-type keyed struct {
-	print   string
-	id      string
-	working bool    // a request is at it
-	answer  *answer // nil: not answered before a crash
+// entry is an intent in the books.
+type entry struct {
+	*Intent
+	place int // index in order
 }
 
 // New makes a sandbox and reads its journal, if it has one.
@@ -68,29 +85,71 @@ func New(c Config) (*Server, error) {
 	if c.ProcessingFor == 0 {
 		c.ProcessingFor = 5 * time.Second
 	}
+	if c.MaxKeys == 0 {
+		c.MaxKeys = 1_000_000
+	}
+	if c.WebhookRetry == 0 {
+		c.WebhookRetry = 500 * time.Millisecond
+	}
 	if c.Now == nil {
 		c.Now = time.Now
 	}
+	c.PublicURL = strings.TrimSuffix(c.PublicURL, "/")
 	s := &Server{
-		config: c, wait: pause, closing: make(chan struct{}),
-		place: map[string]int{}, intents: map[string]*Intent{}, byAttempt: map[string]string{}, keys: map[string]*keyed{},
+		config: c, wait: pause, closing: make(chan struct{}), run: random(3),
+		busy:    inFlight{keys: map[string]struct{}{}},
+		intents: map[string]entry{}, byAttempt: map[string]string{}, moreOf: map[string][]string{},
+		keys: keyring{known: map[string]keyed{}},
 	}
-	_ = s.setControl(Control{})
-	if c.DataFile != "" {
-		j, err := openJournal(c.DataFile, func(r record) error {
-			if r.Intent == nil || r.Intent.ID == "" {
-				return errors.New("no intent")
-			}
-			s.take(r)
-			return nil
-		})
-		if err != nil {
-			return nil, fmt.Errorf("sandbox journal: %w", err)
+	s.faults.clock = c.Now
+	if err := s.SetControl(c.Control); err != nil {
+		return nil, fmt.Errorf("sandbox: %w", err)
+	}
+	s.hooks = newHooks(c, &s.faults, s.closing)
+	if err := s.load(); err != nil {
+		return nil, err
+	}
+	for _, h := range c.Webhooks {
+		if err := s.hooks.add(h); err != nil {
+			return nil, errors.Join(fmt.Errorf("sandbox: %w", err), s.Close())
 		}
-		s.journal = j
 	}
 	s.handler = s.routes()
 	return s, nil
+}
+
+// load reads the journal, if there is to be one, and goes on from it.
+func (s *Server) load() error {
+	if s.config.DataFile == "" {
+		return nil
+	}
+	j, err := openJournal(s.config.DataFile, func(r record) error {
+		if r.Intent == nil || r.Intent.ID == "" {
+			return errors.New("no intent")
+		}
+		if r.At == 0 {
+			r.At = r.Intent.Created
+		}
+		s.take(r)
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("sandbox journal: %w", err)
+	}
+	s.journal = j
+	for _, e := range s.intents {
+		if in := e.Intent; in.Status == Processing && in.SettlesAt > 0 {
+			s.settleLater(in)
+		}
+	}
+	return nil
+}
+
+// random gives n random bytes in hexadecimal.
+func random(n int) string {
+	b := make([]byte, n)
+	_, _ = rand.Read(b) // never fails
+	return hex.EncodeToString(b)
 }
 
 // Handler serves the API in process.
@@ -133,6 +192,18 @@ func (s *Server) URL() string {
 	return s.url
 }
 
+// Shutdown takes no more requests, lets those under way end until ctx does, and
+// closes. Repeatable.
+func (s *Server) Shutdown(ctx context.Context) error {
+	s.mu.Lock()
+	srv := s.server
+	s.mu.Unlock()
+	if srv != nil {
+		_ = srv.Shutdown(ctx) // what is left when ctx ends is cut by Close
+	}
+	return s.Close()
+}
+
 // Close cuts every connection, wakes what waits, and closes the journal.
 // Repeatable.
 func (s *Server) Close() error {
@@ -150,6 +221,7 @@ func (s *Server) Close() error {
 		err = srv.Close()
 		<-served
 	}
+	s.hooks.close()
 	s.mu.Lock() // whoever is inside save has written its line
 	defer s.mu.Unlock()
 	return errors.Join(err, j.close())
