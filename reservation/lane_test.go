@@ -31,6 +31,7 @@ func newGated(t *testing.T, o Options) *gated {
 	m := miniredis.RunT(t)
 	x := &gated{m: m, arrived: make(chan int, 64), pass: make(chan struct{}, 64)}
 	x.Gate = openInside(t, "redis://"+m.Addr(), o)
+	x.wellFilled = maxBatch * 100 // one call at a time, unless a test says otherwise
 	x.s = &engine.Sale{No: 1, Epoch: 1, State: engine.SaleOpen, PerBuyerLimit: 9, HoldTTL: time.Hour, HoldCap: 2 * time.Hour, Items: []engine.Item{{Stock: 10000}}}
 	if err := x.Create(t.Context(), x.s); err != nil {
 		t.Fatal(err)
@@ -102,6 +103,40 @@ func TestWhatArrivesDuringACallGoesIntoTheNextOne(t *testing.T) {
 	if len(sizes) != 2 || sizes[0] != maxBatch || sizes[1] != 300-maxBatch {
 		t.Errorf("batches of %v", sizes)
 	}
+}
+
+func TestASecondCallLeavesOnceItIsWellFilled(t *testing.T) {
+	x := newGated(t, Options{})
+	x.wellFilled = 20
+	var wg sync.WaitGroup
+	send := func(n int, from uint64) {
+		for b := range uint64(n) {
+			wg.Go(func() {
+				if err := x.hold(context.Background(), from+b); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+	send(1, 0)
+	if n := <-x.arrived; n != 1 {
+		t.Fatalf("%d operations in the first call", n)
+	}
+	send(19, 100)
+	x.waiting(t, 19)
+	send(1, 200) // the twentieth
+	if n := <-x.arrived; n != 20 {
+		t.Errorf("%d operations in the second call", n)
+	}
+	send(40, 300) // two are in flight: these wait
+	x.waiting(t, 40)
+	x.pass <- struct{}{}
+	if n := <-x.arrived; n != 40 {
+		t.Errorf("%d operations in the third call", n)
+	}
+	x.pass <- struct{}{}
+	x.pass <- struct{}{}
+	wg.Wait()
 }
 
 func TestAFullQueueRefusesAtOnce(t *testing.T) {

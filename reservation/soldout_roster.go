@@ -56,14 +56,17 @@ func (ro *roster) heard(ops []*op, asked int64, before, after uint64) {
 			ro.add(buyerNumber(o.buyer))
 		}
 	}
-	if before == ro.high {
+	switch {
+	case before == ro.high:
 		ro.high, ro.highAsOf = after, asked
-	} else {
+	case after == ro.low: // two calls were in flight, and the later one was heard first
+		ro.low = before
+	default:
 		ro.low, ro.high, ro.highAsOf = before, after, asked
 	}
-	if before == ro.through && ro.asOf.Load() > 0 {
-		ro.through = after
-		ro.asOf.Store(max(ro.asOf.Load(), asked))
+	if ro.low <= ro.through && ro.through <= ro.high && ro.asOf.Load() > 0 {
+		ro.through = ro.high
+		ro.asOf.Store(max(ro.asOf.Load(), ro.highAsOf))
 	}
 }
 

@@ -371,3 +371,30 @@ func TestWhatIsKnownOfASaleInShardsIsKnownOfAllOfThem(t *testing.T) {
 		k.learnt(s, ofShard(from))
 	}
 }
+
+func TestTwoCallsHeardInTheOtherOrderLeaveNoGap(t *testing.T) {
+	ro := &roster{}
+	ro.set.Store(newKeySet(64))
+	ro.asOf.Store(1)
+	ro.through = 10
+	heard := func(asked int64, before, after uint64) {
+		o := &op{buyer: buyerKey(after)}
+		ro.heard([]*op{o}, asked, before, after)
+	}
+	heard(100, 10, 20)
+	if ro.through != 20 || ro.asOf.Load() != 100 {
+		t.Fatalf("one call: %d as of %d", ro.through, ro.asOf.Load())
+	}
+	heard(120, 30, 40) // the one before it is still on its way
+	if ro.through != 20 || ro.asOf.Load() != 100 {
+		t.Fatalf("with a gap: %d as of %d", ro.through, ro.asOf.Load())
+	}
+	heard(110, 20, 30)
+	if ro.through != 40 || ro.asOf.Load() != 120 || !ro.has(buyerKey(30)) {
+		t.Fatalf("closed: %d as of %d", ro.through, ro.asOf.Load())
+	}
+	heard(130, 41, 45) // somebody else decided 41
+	if ro.through != 40 {
+		t.Fatalf("another's decision: %d", ro.through)
+	}
+}
