@@ -56,16 +56,6 @@ func (o *op) free() {
 	pool.Put(o)
 }
 
-// buyerArg and bodyArg are an operation as arguments of a call. Unlike slices
-// they go into an interface without an allocation.
-type (
-	buyerArg op
-	bodyArg  op
-)
-
-func (o *buyerArg) MarshalBinary() ([]byte, error) { return o.buyer[:], nil }
-func (o *bodyArg) MarshalBinary() ([]byte, error)  { return o.body, nil }
-
 // The stages of an op: whoever moves it out of queued owns what happens next.
 const (
 	queued int32 = iota
@@ -144,9 +134,13 @@ func moveOp(k kind, s *engine.Sale, id engine.ReservationID, f *engine.Fence, ev
 	o.body = append(o.body, byte(k))
 	o.body = append(o.body, id.Nonce[:]...)
 	o.body = appendTime5(o.body, id.Created-engine.TimeZero)
+	var fence engine.Fence
 	if f != nil {
-		o.body = append(o.body, f[:]...)
+		fence = *f
 	}
+	o.body = append(o.body, fence[:]...)
+	size := len(event)
+	o.body = append(o.body, byte(size>>16), byte(size>>8), byte(size))
 	o.body = append(o.body, event...)
 	return o
 }

@@ -1,6 +1,7 @@
 package reservation
 
 import (
+	"encoding/binary"
 	"math/rand/v2"
 	"testing"
 
@@ -11,14 +12,18 @@ import (
 func TestACallNamesEverySKUOnceWithTheUnitsAskedOfIt(t *testing.T) {
 	s := bigSale(1)
 	for range 200 {
-		want, most, plain := map[uint64]int{}, 0, true
+		want, most, crowd := map[uint64]int{}, 0, true
 		var ops []*op
 		for range 1 + rand.IntN(maxBatch) {
 			if rand.IntN(300) == 0 {
-				ops, plain = append(ops, moveOp(opRelease, s, engine.ReservationID{}, nil, nil)), false
+				ops, crowd = append(ops, moveOp(opRelease, s, engine.ReservationID{}, nil, nil)), false
 				continue
 			}
-			r, units := engine.HoldRequest{}, 0
+			buyer := uint64(len(ops))
+			if len(ops) > 0 && rand.IntN(300) == 0 {
+				buyer, crowd = uint64(rand.IntN(len(ops))), false
+			}
+			r, units := engine.HoldRequest{Buyer: buyerKey(buyer)}, 0
 			for range 1 + rand.IntN(engine.MaxLines) {
 				l := engine.Line{No: uint16(rand.IntN(700)), Quantity: 1 + rand.IntN(3)}
 				r.Lines = append(r.Lines, l)
@@ -32,20 +37,23 @@ func TestACallNamesEverySKUOnceWithTheUnitsAskedOfIt(t *testing.T) {
 			ops, most = append(ops, o), max(most, units)
 		}
 		args := arguments(1, ops, 0)
-		named := args[3].(int)
-		if plain = plain && len(want) <= mostNamed; !plain {
+		named := len(args) - 7
+		sums, buyers := args[4].(*packed).b, args[5].(*packed).b
+		if len(want) > mostNamed {
 			most = 0
+		} else if !crowd {
+			most = -most
 		}
-		if args[2] != len(ops) || named != min(len(want), mostNamed) || args[4] != most || len(args) != 5+2*named+2*len(ops) {
-			t.Fatalf("%d operations on %d SKUs, the most %d: %v…, %d arguments", len(ops), len(want), most, args[:5], len(args))
+		if args[2] != len(ops) || args[3] != most || named != min(len(want), mostNamed) || len(sums) != 2*named || len(buyers) != 8*len(ops) {
+			t.Fatalf("%d operations on %d SKUs, the most %d: %v…, %d arguments", len(ops), len(want), most, args[:4], len(args))
 		}
-		if !plain {
+		if most == 0 {
 			continue
 		}
 		for i := range named {
-			no := args[5+i].(uint64)
-			if args[5+named+i] != want[no] || want[no] == 0 {
-				t.Fatalf("SKU %d: %v, want %d", no, args[5+named+i], want[no])
+			no, sum := args[7+i].(uint64), int(binary.BigEndian.Uint16(sums[2*i:]))
+			if sum != want[no] || want[no] == 0 {
+				t.Fatalf("SKU %d: %v, want %d", no, sum, want[no])
 			}
 			delete(want, no)
 		}
@@ -53,7 +61,7 @@ func TestACallNamesEverySKUOnceWithTheUnitsAskedOfIt(t *testing.T) {
 }
 
 // A hold through the lane is one of thousands per second: what it leaves behind
-// is its lines, which go to the caller. The pool and bodyArg bring the rest from
+// is its lines, which go to the caller. The pool and packed bring the rest from
 // five allocations to none.
 func TestAHoldsWayIntoACallAllocatesNothingButItsLines(t *testing.T) {
 	s, r := bigSale(1), oneUnit(1)

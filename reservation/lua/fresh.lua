@@ -1,19 +1,16 @@
--- fresh.lua: the crowd. A call that holds nothing but holds by buyers of whom
--- the gate knows nothing, and for which no expired stock need be looked for, is
--- decided here, in its order, before any of the machinery below is set up: what
--- a hold costs in a sale's first second is what it costs here.
+-- fresh.lua: the crowd. A call that holds nothing but holds of covered SKUs by
+-- buyers of whom the gate knows nothing is decided here, before any of the
+-- machinery below is set up: what a hold costs in a sale's first second is what
+-- it costs here.
 --
--- takes    what reads.lua gives; the sums of ARGV are trusted
+-- takes    what reads.lua gives; the sums and the most are trusted
 -- touches  buyers, sku, q1
--- returns  1 now, 2 seq before, 3 deadline of new holds, 4 cap, 5 and 6 0, then
---          nothing if every hold was made, each one seq after the one before,
---          else n answers as in run.lua; goes on if this is no such call
-
--- One buyer twice in a call is another matter: the second may be a repeat of
--- the first, so such a call goes on too, whatever was written is undone.
+-- returns  1 now, 2 seq before, 3 deadline of new holds, 4 cap, 5 and 6 0: every
+--          hold was made, each one seq after the one before; goes on if this is
+--          no such call
 
 do
-  local fresh = most > 0 and accepting
+  local fresh = accepting and most > 0 and most <= limit
   for i = 1, n do
     if records[i] then
       fresh = false
@@ -25,109 +22,43 @@ do
     fresh = false
   end
 
-  local counters, covered = {}, most <= limit -- available, held, the rest as text
+  local fields = { 'seq', decimal(seq + n) }
+  for i = 1, fresh and m or 0 do
+    local a, h, p, s, t = match(counted[i + 1] or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
+    local hi, lo = byte(sums, i + i - 1, i + i)
+    if not a then -- what is wrong with a SKU, the part that finds it again says
+      fresh = false
+      break
+    end
+    local units, left, held = hi * 256 + lo, a + 0, h + 0
+    if left < units or left + held + p + s ~= t + 0 then
+      fresh = false
+      break
+    end
+    fields[i + i + 1] = ARGV[no1 + i]
+    fields[i + i + 2] = format('%d %d ', left - units, held + units) .. p .. ' ' .. s .. ' ' .. t
+  end
+
   if fresh then
-    for i = 1, m do
-      local a, h, rest, p, s, t = match(counted[i + 1] or '', '^(%d+) (%d+)( (%d+) (%d+) (%d+))$')
-      if not a then
-        fresh = false -- the part that finds it says what is wrong
-        break
-      end
-      a, h = a + 0, h + 0
-      if a + h + p + s ~= t + 0 then
-        fresh = false
-        break
-      end
-      local k = i * 3
-      counters[k - 2], counters[k - 1], counters[k] = a, h, rest
-      covered = covered and a >= ARGV[sum1 + i] + 0
-    end
-  end
-
-  local deadline = now + ttl
-  local times = pack5(now) .. pack5(deadline)
-  local reply = { now, seq, deadline, cap, 0, 0 }
-  local made, set, buyers, taken = n, { unpack(ARGV, buyer1 + 1, body1 + n) }, ARGV, ARGV
-  local first, last, sums = buyer1 + 1, body1, sum1
-  if fresh and covered then
-    local tail = times .. pack5(seq + 1)
+    local deadline = now + ttl
+    local due = pack5(deadline)
+    local tail = pack5(now) .. due .. pack5(seq + 1)
+    local set, first = { byte(who, 1, n + n) }, 1
+    local one_line = #bodies == n * 14 -- each, as none is shorter
     for i = 1, n do
-      set[i + i - 1], set[i + i] = ARGV[buyer1 + i], ARGV[body1 + i] .. tail
-    end
-  elseif fresh then
-    made, buyers, taken, first, sums = 0, {}, {}, 1, 0
-    local left, refused, nothing_due = {}, {}, nil
-    for i = 1, m do
-      left[tonumber(ARGV[no1 + i])] = counters[i * 3 - 2]
-    end
-    local tail, tail_base
-    for i = 1, n do
-      local buyer, body = ARGV[buyer1 + i], ARGV[body1 + i]
-      local code = byte(body) > limit and 2 or 0
-      for j = 12, code == 0 and #body or 0, 3 do
-        local hi, lo, units = byte(body, j, j + 2)
-        local no = hi * 256 + lo
-        local rest = left[no] - units
-        if rest < 0 then
-          code = 1
-          for u = 12, j - 1, 3 do -- the lines before it are given back
-            hi, lo, units = byte(body, u, u + 2)
-            no = hi * 256 + lo
-            left[no] = left[no] + units
-          end
-          break
-        end
-        left[no] = rest
+      local last = first + 13
+      if not one_line then
+        last = last + byte(bodies, first + 9) % 16 * 3
       end
-      if code == 0 then
-        made = made + 1
-        local base = seq + made - i + 1
-        if base < 0 then
-          body, base = sub(body, 1, 10) .. '\0' .. sub(body, 12), seq + made
-        end
-        if base ~= tail_base then
-          tail, tail_base = times .. pack5(base), base
-        end
-        buyers[made], set[made + made - 1], set[made + made] = buyer, buyer, body .. tail
-        reply[6 + i] = made
-      else
-        refused[buyer] = true
-        reply[6 + i] = -16 * made - code
-        if code == 1 and nothing_due == nil then
-          nothing_due = true
-          for q = 4, 6, 2 do
-            local head = call('LINDEX', KEYS[q], 0)
-            nothing_due = nothing_due and not (head and unpack5(head, 1) <= now)
-          end
-          fresh = nothing_due
-        end
-      end
+      set[i + i - 1], set[i + i] = buyers[i], sub(bodies, first, last) .. tail
+      first = last + 1
     end
-    for i = 1, made do
-      if refused[buyers[i]] then
-        fresh = false
-      end
+    if call('HSET', BUYERS, unpack(set)) == n then
+      call('HSET', SKU, unpack(fields))
+      call('RPUSH', KEYS[4], due .. who)
+      return { now, seq, deadline, cap, 0, 0 }
     end
-    for i = 1, m do
-      taken[i] = counters[i * 3 - 2] - left[tonumber(ARGV[no1 + i])]
-    end
-    last = made
-  end
-
-  if fresh and made == 0 then
-    return reply
-  end
-  if fresh and call('HSET', BUYERS, unpack(set, 1, made + made)) == made then
-    local fields = { 'seq', decimal(seq + made) }
-    for i = 1, m do
-      local k, units = i * 3, taken[sums + i]
-      fields[i + i + 1] = ARGV[no1 + i]
-      fields[i + i + 2] = format('%d %d%s', counters[k - 2] - units, counters[k - 1] + units, counters[k])
-    end
-    call('HSET', SKU, unpack(fields))
-    call('RPUSH', KEYS[4], pack5(deadline) .. table.concat(buyers, '', first, last))
-    return reply
-  elseif fresh then
-    call('HDEL', BUYERS, unpack(buyers, first, last))
+    -- A buyer is there twice, though the call says otherwise: undone.
+    call('HDEL', BUYERS, unpack(buyers))
   end
 end

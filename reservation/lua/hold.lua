@@ -11,10 +11,11 @@
 local R_SOLD_OUT, R_BUYER_LIMIT, R_NOT_OPEN, R_AGAIN = -1, -2, -3, -11
 local RECLAIM = 256 -- holds that one call may expire for the sake of stock
 
-local log_due = {}
+local log_due, due = {}, 0 -- and how many they are
 local reclaim_left, nothing_due = RECLAIM, false
 local deadline = now + ttl
-local times = pack5(now) .. pack5(deadline)
+local due5 = pack5(deadline)
+local times = now5 .. due5
 local tail, tail_base
 
 -- take moves the units of every line from available to held, or undoes it. Line
@@ -26,7 +27,7 @@ local function take(body)
     local c = stock[no] or counters(no)
     if c[AVAILABLE] < units then
       if j > 12 then
-        move(sub(body, 1, j - 1), 12, HELD, AVAILABLE)
+        move(body, 12, j - 1, HELD, AVAILABLE)
       end
       return false
     end
@@ -34,6 +35,13 @@ local function take(body)
     touched[no] = c
   end
   return true
+end
+
+-- give_back returns what was set aside for a hold that is not made.
+local function give_back(body)
+  if aside then
+    move(body, 12, #body, HELD, AVAILABLE)
+  end
 end
 
 -- reclaim expires due holds, whosever, within this call's budget.
@@ -45,46 +53,46 @@ local function reclaim()
 end
 
 local function hold(buyer, body, index)
-  local r
-  if text[buyer] or opened[buyer] then
-    r = open(buyer)
-    local nonce = sub(body, 2, 9)
-    for i = 1, #r do
-      if r[i].nonce == nonce then
-        return '1' .. image(r[i])
-      end
+  local units, had = byte(body), 0
+  local s, at
+  if text[buyer] then
+    s, at = open(buyer, sub(body, 2, 9))
+    if at then
+      give_back(body)
+      return '1' .. image(s, at)
     end
+    had = byte(s)
   end
   if not accepting then
     return R_NOT_OPEN
   end
-  local units = byte(body)
-  if units + (r and r.units or 0) > limit then
+  if units + had > limit then
+    give_back(body)
     return R_BUYER_LIMIT
   end
-  if not take(body) then
+  if not aside and not take(body) then
     if not nothing_due then
       reclaim()
     end
     if not take(body) then
       return nothing_due and R_SOLD_OUT or R_AGAIN
     end
-    r = opened[buyer] -- the reclaim may have opened it
+    s = text[buyer] -- the reclaim may have changed it
   end
   seq = seq + 1
-  log_due[#log_due + 1] = buyer
-  change(buyer)
-  if r then
-    r.units = r.units + units
-    r[#r + 1] = { nonce = sub(body, 2, 9), state = S_HELD, lines = sub(body, 12), created = pack5(now), deadline = deadline, seq = seq }
+  due = due + 1
+  log_due[due] = buyer
+  if s then
+    local i = index_of_seq()
+    text[buyer] = char(byte(s) + units) .. sub(s, 2) .. sub(body, 2, 10) .. char(i) .. sub(body, 12) .. times .. base5
     return seq - seq_before
   end
-  local base = seq - index
-  if base < 0 then
-    body, base = sub(body, 1, 10) .. '\0' .. sub(body, 12), seq
+  local from = seq - index
+  if from < 0 then
+    body, from = sub(body, 1, 10) .. '\0' .. sub(body, 12), seq
   end
-  if base ~= tail_base then
-    tail, tail_base = times .. pack5(base), base
+  if from ~= tail_base then
+    tail, tail_base = times .. pack5(from), from
   end
   text[buyer] = body .. tail
   return seq - seq_before

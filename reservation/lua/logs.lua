@@ -47,10 +47,13 @@ local function walk(q, budget, visit)
         ahead[#ahead + 1] = b
       end
     end
-    fetch(ahead, 1, #ahead)
+    fetch(ahead)
     for i = 1, #buyers do
       if budget <= 0 then
         return 0, false
+      end
+      if text[buyers[i]] == nil then
+        fetch({ buyers[i] })
       end
       local used, stay = visit(buyers[i], budget)
       budget = budget - used
@@ -64,6 +67,10 @@ local function walk(q, budget, visit)
 end
 
 local function visit_due(buyer, room)
-  local done, left = settle(buyer, parse(buyer), room)
+  local s = text[buyer]
+  if not s then
+    return 1, false
+  end
+  local _, done, left = settle(buyer, s, room)
   return math.max(done, 1), left > 0
 end

@@ -1,109 +1,107 @@
 -- moves.lua: what happens to a hold that exists.
 --
--- takes    a body: operation1 nonce8 created5, then for begin, claim and return
---          fence8, then for claim the event
+-- takes    a body: operation1 nonce8 created5 fence8 size3 event, where begin,
+--          claim and return have a fence and claim has an event
 -- touches  nothing yet; write.lua writes
--- gives    moves[operation](buyer, r, h, body, index); log_review, log_returned, events
+-- gives    decide(operation, buyer, first, index), where its body begins at byte
+--          first of bodies; log_review, log_returned, events
 -- returns  below 0: a refusal; a string: 0 (changed) or 1 (not) and the hold
 
 local R_NOT_FOUND, R_EXPIRED, R_RELEASED, R_ATTEMPT, R_PAID, R_EXHAUSTED, R_PAYING = -4, -5, -6, -7, -8, -9, -10
+local BEGIN, CLAIM, RETURN, RELEASE = 201, 202, 203, 204
 local log_review, log_returned, events = {}, {}, {}
-
-local function fence_of(body)
-  return sub(body, 15, 22)
-end
-
-local function changed_hold(buyer, h, state)
-  seq = seq + 1
-  h.state, h.seq = state, seq
-  change(buyer)
-  return '0' .. image(h)
-end
+local review5 = pack5(now + lease)
 
 -- gone answers for the states that no payment leaves.
-local function gone(h)
-  if h.state == S_EXPIRED then
+local function gone(state)
+  if state == S_EXPIRED then
     return R_EXPIRED
   end
   return R_RELEASED
 end
 
-local moves = {}
+-- changed_to writes a hold in another state, as the next decision.
+local function changed_to(buyer, s, i, j, meta, ended)
+  seq = seq + 1
+  s = rewrite(s, i, j, sub(s, 1, i + 7), meta, ended)
+  text[buyer] = s
+  return '0' .. sub(s, i, j + (meta % 32 < 16 and 14 or 28))
+end
 
-moves[201] = function(buyer, r, h, body) -- begin a payment
-  local fence = fence_of(body)
-  if h.state == S_ACCEPTED then
-    return h.fence == fence and '1' .. image(h) or R_PAID
-  elseif h.state == S_PAYING then
-    return h.fence == fence and '1' .. image(h) or R_ATTEMPT
-  elseif h.state ~= S_HELD then
-    return gone(h)
+-- given_back ends a hold, and says how.
+local function given_back(buyer, s, i, from)
+  s = finish(buyer, s, i, S_RELEASED, now5, from)
+  text[buyer] = forget(s)
+  return '0' .. image(s, i)
+end
+
+local function decide(operation, buyer, first, index)
+  local s, i, meta, j = open(buyer, sub(bodies, first + 1, first + 8))
+  if not i or sub(s, j, j + 4) ~= sub(bodies, first + 9, first + 13) then
+    return R_NOT_FOUND -- or of an earlier life of this id
   end
-  if h.fence ~= fence then
-    if (h.attempts or 0) >= max_attempts then
-      return R_EXHAUSTED
+  local state = floor(meta / 32)
+
+  if operation == RELEASE then
+    if state == S_PAYING then
+      return R_PAYING
+    elseif state == S_ACCEPTED then
+      return R_PAID
+    elseif state ~= S_HELD then
+      return '1' .. image(s, i)
     end
-    h.fence, h.attempts = fence, (h.attempts or 0) + 1
+    return given_back(buyer, s, i, HELD)
   end
-  h.review = now + lease
-  log_review[#log_review + 1] = buyer
-  move(h.lines, 1, HELD, PAYING)
-  return changed_hold(buyer, h, S_PAYING)
-end
 
-moves[202] = function(buyer, r, h, body, index) -- claim
-  local fence = fence_of(body)
-  if h.state == S_ACCEPTED then
-    return h.fence == fence and '1' .. image(h) or R_PAID
-  elseif h.state == S_PAYING and h.fence == fence then
-    move(h.lines, 1, PAYING, SOLD)
-    h.deadline = now
-    local answer = changed_hold(buyer, h, S_ACCEPTED)
-    events[#events + 1] = { index = index, payload = sub(body, 23), id = h.created .. buyer .. h.nonce, seq = seq }
-    return answer
-  elseif h.state == S_PAYING or h.state == S_HELD then
-    return R_ATTEMPT
-  end
-  return gone(h)
-end
+  local fence = sub(bodies, first + 14, first + 21)
+  local paid_before = meta % 32 >= 16
+  local same = paid_before and sub(s, j + 15, j + 22) == fence
 
-moves[203] = function(buyer, r, h, body) -- return
-  if h.state ~= S_PAYING or h.fence ~= fence_of(body) then
-    return '1' .. image(h)
-  end
-  if h.deadline > now then
+  if operation == RETURN then
+    if state ~= S_PAYING or not same then
+      return '1' .. image(s, i)
+    elseif unpack5(s, j + 5) <= now then
+      return given_back(buyer, s, i, PAYING)
+    end
     -- Its entry in q1 may be walked already if the clock has stepped back
     -- since, as it may at a failover: so it gets another.
-    log_returned[#log_returned + 1] = pack5(h.deadline) .. buyer
-    move(h.lines, 1, PAYING, HELD)
-    return changed_hold(buyer, h, S_HELD)
+    log_returned[#log_returned + 1] = sub(s, j + 5, j + 9) .. buyer
+    move(s, i + 10, j - 1, PAYING, HELD)
+    return changed_to(buyer, s, i, j, S_HELD * 32 + meta % 32)
   end
-  finish(buyer, r, h, S_RELEASED, now, PAYING)
-  forget(r)
-  return '0' .. image(h)
-end
 
-moves[204] = function(buyer, r, h) -- release
-  if h.state == S_PAYING then
-    return R_PAYING
-  elseif h.state == S_ACCEPTED then
-    return R_PAID
-  elseif h.state ~= S_HELD then
-    return '1' .. image(h)
-  end
-  finish(buyer, r, h, S_RELEASED, now, HELD)
-  forget(r)
-  return '0' .. image(h)
-end
-
-local function decide(buyer, body, index)
-  local r = open(buyer)
-  local nonce, created = sub(body, 2, 9), sub(body, 10, 14)
-  for i = 1, #r do
-    local h = r[i]
-    if h.nonce == nonce and h.created == created then
-      return moves[byte(body)](buyer, r, h, body, index)
+  if state == S_ACCEPTED then
+    return same and '1' .. image(s, i) or R_PAID
+  elseif state ~= S_PAYING and state ~= S_HELD then
+    return gone(state)
+  elseif operation == BEGIN then
+    if state == S_PAYING then
+      return same and '1' .. image(s, i) or R_ATTEMPT
     end
+    local attempts = paid_before and byte(s, j + 23) or 0
+    if not same then
+      if attempts >= max_attempts then
+        return R_EXHAUSTED
+      end
+      attempts = attempts + 1
+    end
+    log_review[#log_review + 1] = buyer
+    move(s, i + 10, j - 1, HELD, PAYING)
+    local payment = fence .. char(attempts) .. review5
+    if paid_before then
+      s = sub(s, 1, j + 14) .. payment .. sub(s, j + 29)
+    elseif j + 14 == #s then
+      s = s .. payment
+    else
+      s = sub(s, 1, j + 14) .. payment .. sub(s, j + 15)
+    end
+    return changed_to(buyer, s, i, j, S_PAYING * 32 + 16 + meta % 16)
+  elseif state == S_PAYING and same then -- CLAIM
+    move(s, i + 10, j - 1, PAYING, SOLD)
+    local id = sub(s, j, j + 4) .. buyer .. sub(s, i, i + 7)
+    local answer = changed_to(buyer, s, i, j, S_ACCEPTED * 32 + meta % 32, now5)
+    events[#events + 1] = { index = index, first = first + 25, id = id, seq = seq }
+    return answer
   end
-  return R_NOT_FOUND
+  return R_ATTEMPT
 end

@@ -10,102 +10,74 @@
 -- deadline is when a held one is due, also while it is paying; when a final one
 -- ended. review is when a paying one is overdue for an answer.
 --
+-- Records are never taken apart: a table per hold costs more than all that is
+-- done with it. A hold is where it begins in its record, and a change is a new
+-- record around the bytes that change.
+--
 -- takes    what reads.lua gives
--- touches  nothing yet; write.lua writes the records in `changed`
--- gives    text[buyer] (string or false), open(buyer) (parsed, settled),
---          change(buyer), image(hold)
+-- touches  nothing yet; write.lua writes the records that are others now
+-- gives    text[buyer] (string or false) as the operations so far have left it;
+--          fetch(list), fetched[], found[]; shape(meta) -> where its times begin and
+--          where it ends, from its start; image(record, i), rewrite(...);
+--          keep, max_attempts, lease, now5
 
 local S_HELD, S_PAYING, S_ACCEPTED, S_RELEASED, S_EXPIRED = 1, 2, 3, 4, 5
 
-local text, opened = {}, {}
+local keep, max_attempts, lease = match(terms, '^%d+ %d+ %d+ %d+ %d+ %d+ %d+ (%d+) (%d+) (%d+) ')
+keep, max_attempts, lease = keep + 0, max_attempts + 0, lease + 0
+
+local text = {}
 local known = false -- whether any record was there
-local changed, is_changed = {}, {}
+local fetched, found = {}, {} -- buyers beside those of the call, and their records
 
 for i = 1, n do
   local r = records[i]
-  text[ARGV[buyer1 + i]] = r
+  text[buyers[i]] = r
   known = known or r
 end
 
--- fetch reads the records of buyers first..last of a list in one command.
-local function fetch(list, first, last)
-  if first > last then
+-- fetch reads the records of buyers that the call has not seen yet.
+local function fetch(list)
+  if #list == 0 then
     return
   end
-  local got = call('HMGET', BUYERS, unpack(list, first, last))
-  for i = first, last do
-    if text[list[i]] == nil then
-      text[list[i]] = got[i - first + 1]
-      known = known or text[list[i]]
-    end
+  local got = call('HMGET', BUYERS, unpack(list))
+  for i = 1, #list do
+    text[list[i]] = got[i]
+    fetched[#fetched + 1], found[#found + 1] = list[i], got[i]
+    known = known or got[i]
   end
 end
 
-local function change(buyer)
-  if not is_changed[buyer] then
-    is_changed[buyer] = true
-    changed[#changed + 1] = buyer
-  end
+-- shape gives how far a hold's times are from its first byte, and its size.
+local function shape(meta)
+  local times = 13 + meta % 16 * 3
+  return times, times + (meta % 32 < 16 and 15 or 29)
 end
 
-local function parse(buyer)
-  local r = opened[buyer]
-  if r then
-    return r
-  end
-  if text[buyer] == nil then
-    fetch({ buyer }, 1, 1)
-  end
-  r = { units = 0 }
-  local s = text[buyer]
-  if s then
-    r.units = byte(s)
-    local i = 2
-    while i <= #s do
-      local meta, index = byte(s, i + 8, i + 9)
-      local j = i + 13 + 3 * (meta % 16)
-      local h = {
-        nonce = sub(s, i, i + 7),
-        state = floor(meta / 32),
-        lines = sub(s, i + 10, j - 1),
-        created = sub(s, j, j + 4),
-        deadline = unpack5(s, j + 5),
-        seq = unpack5(s, j + 10) + index,
-      }
-      i = j + 15
-      if floor(meta / 16) % 2 == 1 then
-        h.fence, h.attempts, h.review = sub(s, i, i + 7), byte(s, i + 8), unpack5(s, i + 9)
-        i = i + 14
-      end
-      r[#r + 1] = h
-    end
-  end
-  opened[buyer] = r
-  return r
+-- image gives the bytes of the hold at i.
+local function image(s, i)
+  local _, size = shape(byte(s, i + 8))
+  return sub(s, i, i + size - 1)
 end
 
-local function image(h)
-  local meta = h.state * 32 + #h.lines / 3 - 1
-  local s = h.nonce
-  local tail = h.lines .. h.created .. pack5(h.deadline) .. pack5(h.seq)
-  if h.fence then
-    return s .. char(meta + 16, 0) .. tail .. h.fence .. char(h.attempts) .. pack5(h.review)
+-- What a call changes shares a seqbase as long as the index fits a byte.
+local now5 = pack5(now)
+local base, base5 = seq + 1, pack5(seq + 1)
+local function index_of_seq()
+  if seq - base > 255 then
+    base, base5 = seq, pack5(seq)
   end
-  return s .. char(meta, 0) .. tail
+  return seq - base
 end
 
-local function record(r)
-  local parts = { char(r.units) }
-  for i = 1, #r do
-    parts[i + 1] = image(r[i])
+-- rewrite gives the record with the hold at i, whose times are at j, of another
+-- meta and as of seq: front is what precedes its meta; ended (5 bytes) replaces
+-- its deadline, unless nil.
+local function rewrite(s, i, j, front, meta, ended)
+  local index = index_of_seq()
+  if ended then
+    return front .. char(meta, index) .. sub(s, i + 10, j + 4) .. ended .. base5 .. sub(s, j + 15)
   end
-  return table.concat(parts)
-end
-
-local function units_of(lines, i)
-  local sum = 0
-  for j = i + 2, #lines, 3 do
-    sum = sum + byte(lines, j)
-  end
-  return sum
+  return front .. char(meta, index) .. sub(s, i + 10, j + 9) .. base5 .. sub(s, j + 15)
 end

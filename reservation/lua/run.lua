@@ -8,16 +8,34 @@
 --          whose seq is k above the one before this call; -(16 * k + r): refusal
 --          r, judged when the seq was k above; or the text of hold.lua, moves.lua
 
-local reply = { now, seq_before, deadline, cap, 0, 0 }
+local reply = { now, seq_before, deadline, cap, 0, 0, byte(who, 1, n) } -- of the right size at once
 local answers = 6
 
+local first = 1
+local crowd = accepting and limit or 0 -- so many units a new buyer may have
 for i = 1, n do
-  local buyer, body = ARGV[buyer1 + i], ARGV[body1 + i]
-  local answer
-  if byte(body) <= 200 then
-    answer = hold(buyer, body, i - 1)
+  local buyer, kind, answer = buyers[i], byte(bodies, first), nil
+  if kind <= 200 then
+    local last = first + 13 + byte(bodies, first + 9) % 16 * 3
+    local body = sub(bodies, first, last)
+    first = last + 1
+    if kind <= crowd and text[buyer] == false and seq >= i and (aside or take(body)) then -- as hold.lua would
+      seq = seq + 1
+      if seq - i + 1 ~= tail_base then
+        tail_base = seq - i + 1
+        tail = times .. pack5(tail_base)
+      end
+      text[buyer] = body .. tail
+      due = due + 1
+      log_due[due] = buyer
+      answer = seq - seq_before
+    else
+      answer = hold(buyer, body, i - 1)
+    end
   else
-    answer = decide(buyer, body, i - 1)
+    answer = decide(kind, buyer, first, i - 1)
+    local hi, mid, lo = byte(bodies, first + 22, first + 24)
+    first = first + 25 + (hi * 256 + mid) * 256 + lo
   end
   if type(answer) == 'number' and answer < 0 then
     answer = answer - 16 * (seq - seq_before) -- and after which decision
@@ -25,42 +43,50 @@ for i = 1, n do
   reply[answers + i] = answer
 end
 
-local function visit_review(buyer, room)
-  local r, used = parse(buyer), 0
-  for i = 1, #r do
-    local h = r[i]
-    if h.state == S_PAYING and h.review <= now then
-      if used >= room then
-        return used, true
-      end
-      used = used + 1
-      h.review = now + lease
-      log_review[#log_review + 1] = buyer
-      change(buyer)
-      reply[#reply + 1] = buyer .. image(h)
-    end
-  end
-  return math.max(used, 1), false
-end
-
-local function visit_purge(buyer)
-  local r = parse(buyer)
-  for i = #r, 1, -1 do
-    if r[i].state >= S_RELEASED and r[i].deadline + keep <= now then
-      table.remove(r, i)
-      change(buyer)
-    end
-  end
-  return 1, false
-end
-
-local budget = tonumber(ARGV[2])
+local budget = ARGV[2] + 0
 if budget < 0 then -- units are looked for, so only what gives some back
   local a, b
   budget, a = walk(Q_DUE, -budget, visit_due)
   budget, b = walk(Q_RETURNED, budget, visit_due)
   reply[6] = a and b and 0 or 1
 elseif budget > 0 then
+  local function visit_review(buyer, room)
+    local s, used = text[buyer], 0
+    local i = 2
+    while s and i <= #s do
+      local meta = byte(s, i + 8)
+      local times, size = shape(meta)
+      if floor(meta / 32) == S_PAYING and unpack5(s, i + times + 24) <= now then
+        if used >= room then
+          return used, true
+        end
+        used = used + 1
+        s = sub(s, 1, i + times + 23) .. review5 .. sub(s, i + size)
+        log_review[#log_review + 1] = buyer
+        text[buyer] = s
+        reply[#reply + 1] = buyer .. image(s, i)
+      end
+      i = i + size
+    end
+    return math.max(used, 1), false
+  end
+
+  local function visit_purge(buyer)
+    local s = text[buyer]
+    local i = 2
+    while s and i <= #s do
+      local meta = byte(s, i + 8)
+      local times, size = shape(meta)
+      if meta >= S_RELEASED * 32 and unpack5(s, i + times + 5) + keep <= now then
+        s = drop(s, i)
+        text[buyer] = s
+      else
+        i = i + size
+      end
+    end
+    return 1, false
+  end
+
   -- Overdue payments first: a flood of expiries must not starve them.
   local a, b, c, d
   budget, a = walk(Q_REVIEW, budget, visit_review)

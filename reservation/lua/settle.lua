@@ -4,72 +4,106 @@
 --
 -- takes    nothing of its own
 -- touches  nothing yet; write.lua writes
--- gives    finish(buyer, r, h, state, at, from), settle(buyer, r, room) -> holds
---          expired and holds left due, open(buyer), expired (count),
---          log_tombstone[]
+-- gives    finish(buyer, record, i, state, ended, from) -> record,
+--          settle(buyer, record, room) -> record, holds expired, holds left due;
+--          open(buyer, nonce) -> record (or false), where the hold of this nonce
+--          begins (or nil), its meta and where its times begin; forget(record) -> record, expired (count), log_tombstone[]
 
 local MAX_TOMBSTONES = 16
 local expired = 0
 local log_tombstone = {}
 
+-- drop gives the record without the hold at i.
+local function drop(s, i)
+  local _, size = shape(byte(s, i + 8))
+  return sub(s, 1, i - 1) .. sub(s, i + size)
+end
+
 -- forget drops a buyer's oldest tombstones beyond the most that are kept. Those
 -- made in this very millisecond stay, so that no two lives share one id.
-local function forget(r)
-  local count, this = 0, pack5(now)
-  for i = 1, #r do
-    if r[i].state >= S_RELEASED then
-      count = count + 1
-    end
+local function forget(s)
+  if #s <= MAX_TOMBSTONES * 28 then -- too short for more of them
+    return s
   end
-  while count > MAX_TOMBSTONES do
-    local oldest
-    for i = 1, #r do
-      local h = r[i]
-      if h.state >= S_RELEASED and h.created < this and (not oldest or h.deadline < r[oldest].deadline) then
-        oldest = i
+  local count, oldest, since = 0, nil, nil
+  local i = 2
+  while i <= #s do
+    local meta = byte(s, i + 8)
+    local times, size = shape(meta)
+    if meta >= S_RELEASED * 32 then
+      count = count + 1
+      local ended = unpack5(s, i + times + 5)
+      if unpack5(s, i + times) < now and (not oldest or ended < since) then
+        oldest, since = i, ended
       end
     end
-    if not oldest then
-      return
-    end
-    table.remove(r, oldest)
-    count = count - 1
+    i = i + size
   end
+  if count > MAX_TOMBSTONES and oldest then
+    return forget(drop(s, oldest))
+  end
+  return s
 end
 
 -- finish gives a hold's units back and leaves a tombstone.
-local function finish(buyer, r, h, state, at, from)
-  move(h.lines, 1, from, AVAILABLE)
-  r.units = r.units - units_of(h.lines, 1)
+local function finish(buyer, s, i, state, ended, from)
+  local meta = byte(s, i + 8)
+  local j = i + shape(meta)
+  local units = byte(s) - move(s, i + 10, j - 1, from, AVAILABLE)
+  if units < 0 then
+    fault, units = fault or format('CONSERVATION a buyer has %d units', units), 0
+  end
   seq = seq + 1
-  h.state, h.deadline, h.seq = state, at, seq
   log_tombstone[#log_tombstone + 1] = buyer
-  change(buyer)
+  return rewrite(s, i, j, char(units) .. sub(s, 2, i + 7), state * 32 + meta % 32, ended)
 end
 
 -- settle expires at most room due holds of a buyer.
-local function settle(buyer, r, room)
+local function settle(buyer, s, room)
   local done, left = 0, 0
-  for i = 1, #r do
-    local h = r[i]
-    if h.state == S_HELD and h.deadline <= now then
+  local i = 2
+  while i <= #s do
+    local meta = byte(s, i + 8)
+    local times, size = shape(meta)
+    if meta < S_PAYING * 32 and unpack5(s, i + times + 5) <= now then
       if done < room then
-        finish(buyer, r, h, S_EXPIRED, h.deadline, HELD)
+        s = finish(buyer, s, i, S_EXPIRED, nil, HELD)
         done = done + 1
       else
         left = left + 1
       end
     end
+    i = i + size
   end
   if done > 0 then
     expired = expired + done
-    forget(r)
+    s = forget(s)
+    text[buyer] = s
   end
-  return done, left
+  return s, done, left
 end
 
-local function open(buyer)
-  local r = parse(buyer)
-  settle(buyer, r, 1000) -- more than a buyer can have
-  return r
+local function open(buyer, nonce)
+  local s = text[buyer]
+  if not s then
+    return false
+  end
+  local at, kind, times, due
+  local i, size = 2, #s
+  while i <= size do
+    local meta = byte(s, i + 8)
+    local j = i + 13 + meta % 16 * 3
+    if meta < 64 and unpack5(s, j + 5) <= now then -- held
+      due = true
+    end
+    if sub(s, i, i + 7) == nonce then
+      at, kind, times = i, meta, j
+    end
+    i = j + (meta % 32 < 16 and 15 or 29)
+  end
+  if due then
+    settle(buyer, s, 1000) -- more than a buyer can have
+    return open(buyer, nonce)
+  end
+  return s, at, kind, times
 end

@@ -13,12 +13,6 @@ for no, c in pairs(stock) do
     fault = fault or format('CONSERVATION SKU %d: available %d, held %d, paying %d, sold %d of stock %d', no, a, h, p, s, c[STOCK])
   end
 end
-for i = 1, #changed do
-  local r = opened[changed[i]]
-  if r and (r.units < 0 or r.units > 255) then
-    fault = fault or format('CONSERVATION a buyer has %d units', r.units)
-  end
-end
 
 -- Nobody is known here, after decisions were made: either all is forgotten or
 -- the records were lost. Units that are set aside tell which.
@@ -37,30 +31,38 @@ end
 
 -- in_parts gives a command's arguments in numbers that fit Lua's stack.
 local function in_parts(command, key, list)
-  for i = 1, #list, 512 do
-    call(command, key, unpack(list, i, math.min(i + 511, #list)))
+  local last = #list
+  for i = 1, last, 512 do
+    call(command, key, unpack(list, i, math.min(i + 511, last)))
   end
 end
 
 local set, gone_buyers = {}, {}
-for i = 1, #changed do
-  local b = changed[i]
-  local r = opened[b]
-  if r and #r == 0 then
-    gone_buyers[#gone_buyers + 1] = b
-  else
-    local k = #set
-    set[k + 1], set[k + 2] = b, r and record(r) or text[b]
+local function gather(list, were)
+  local k = #set
+  for i = 1, #list do
+    local b = list[i]
+    local s = text[b]
+    if s == were[i] then
+      -- as it was
+    elseif #s == 1 then
+      gone_buyers[#gone_buyers + 1] = b
+    else
+      set[k + 1], set[k + 2] = b, s
+      k = k + 2
+    end
   end
 end
+gather(buyers, records)
+gather(fetched, found)
 in_parts('HSET', BUYERS, set)
 in_parts('HDEL', BUYERS, gone_buyers)
 
 if seq ~= seq_before then
   local fields = { 'seq', decimal(seq) }
-  for no, c in pairs(touched) do
+  for _, c in pairs(touched) do
     local k = #fields
-    fields[k + 1] = decimal(no)
+    fields[k + 1] = c[FIELD]
     fields[k + 2] = format('%d %d %d %d %d', c[AVAILABLE], c[HELD], c[PAYING], c[SOLD], c[STOCK])
   end
   in_parts('HSET', SKU, fields)
@@ -76,19 +78,22 @@ for q, c in pairs(cursors) do
   end
 end
 
-local function log(q, at, buyers)
-  for i = 1, #buyers, 256 do
-    call('RPUSH', KEYS[q], pack5(at) .. table.concat(buyers, '', i, math.min(i + 255, #buyers)))
+local function log(q, at5, list)
+  for i = 1, #list, 256 do
+    call('RPUSH', KEYS[q], at5 .. table.concat(list, '', i, math.min(i + 255, #list)))
   end
 end
-log(Q_DUE, deadline, log_due)
-log(Q_REVIEW, now + lease, log_review)
-log(Q_PURGE, now + keep, log_tombstone)
+log(Q_DUE, due5, log_due)
+log(Q_REVIEW, review5, log_review)
+log(Q_PURGE, pack5(now + keep), log_tombstone)
 in_parts('RPUSH', KEYS[Q_RETURNED], log_returned)
 
+local moment = #events > 0 and decimal(now)
 for i = 1, #events do
   local e = events[i]
-  local id = call('XADD', OUT, '*', 'e', e.payload, 'i', e.id, 'g', epoch, 's', decimal(e.seq), 't', decimal(now))
+  local hi, mid, lo = byte(bodies, e.first - 3, e.first - 1)
+  local event = sub(bodies, e.first, e.first + (hi * 256 + mid) * 256 + lo - 1)
+  local id = call('XADD', OUT, '*', 'e', event, 'i', e.id, 'g', epoch, 's', decimal(e.seq), 't', moment)
   local k = answers + e.index + 1
   reply[k] = reply[k] .. id
 end

@@ -47,61 +47,62 @@ var mutants = []mutant{
 		{"lua/hold.lua", "if c[AVAILABLE] < units then", "if c[AVAILABLE] < units - 1 then"},
 	}},
 	{"n-plus-one-crowd", "the same, where a crowd of new buyers is decided", []patch{
-		{"lua/fresh.lua", "if rest < 0 then", "if rest < -1 then"},
+		{"lua/fresh.lua", "if left < units or", "if left + 1 < units or"},
 	}},
 	{"limit-per-cart", "a buyer's limit is checked against the cart, not against what the buyer has", []patch{
-		{"lua/hold.lua", "if units + (r and r.units or 0) > limit then", "if units > limit then"},
+		{"lua/hold.lua", "if units + had > limit then", "if units > limit then"},
 	}},
 	{"limit-before-stock", "limit and stock are checked apart: what one call has just given does not count against the limit", []patch{
-		{"lua/hold.lua", "    r.units = r.units + units\n", "    r.units = r.units + 0\n"},
+		{"lua/hold.lua", "char(byte(s) + units)", "char(byte(s))"},
 	}},
 	{"lines-apart", "two lines of one SKU in a cart are each checked against the whole stock", []patch{
 		noConservation,
 		{"ops.go", "if i > 0 && out[i-1].No == l.No {", "if false {"},
 		{"lua/hold.lua", "    c[AVAILABLE], c[HELD] = c[AVAILABLE] - units, c[HELD] + units\n    touched[no] = c\n  end\n  return true",
-			"  end\n  move(body, 12, AVAILABLE, HELD)\n  return true"},
+			"  end\n  move(body, 12, #body, AVAILABLE, HELD)\n  return true"},
 	}},
 	{"double-release", "a hold that is released twice gives its units back twice", []patch{
 		noConservation,
-		{"lua/moves.lua", "    return R_PAID\n  elseif h.state ~= S_HELD then", "    return R_PAID\n  elseif h.state == S_EXPIRED then"},
+		{"lua/moves.lua", "      return R_PAID\n    elseif state ~= S_HELD then", "      return R_PAID\n    elseif state == S_EXPIRED then"},
 	}},
 	{"no-conservation", "counters that do not add up are written all the same", []patch{noConservation}},
 	{"resold-while-paying", "the clock expires a hold that is being paid", []patch{
-		{"lua/settle.lua", "if h.state == S_HELD and h.deadline <= now then", "if (h.state == S_HELD or h.state == S_PAYING) and h.deadline <= now then"},
-		{"lua/settle.lua", "finish(buyer, r, h, S_EXPIRED, h.deadline, HELD)", "finish(buyer, r, h, S_EXPIRED, h.deadline, h.state == S_PAYING and PAYING or HELD)"},
+		{"lua/settle.lua", "if meta < S_PAYING * 32 and unpack5", "if meta < S_ACCEPTED * 32 and unpack5"},
+		{"lua/settle.lua", "finish(buyer, s, i, S_EXPIRED, nil, HELD)", "finish(buyer, s, i, S_EXPIRED, nil, meta < S_PAYING * 32 and HELD or PAYING)"},
 	}},
 	{"timer-reset", "repeating the request sets the hold's timer back", []patch{
-		{"lua/hold.lua", "        return '1' .. image(r[i])", "        r[i].deadline = deadline\n        change(buyer)\n        return '1' .. image(r[i])"},
+		{"lua/hold.lua", "      return '1' .. image(s, at)", "      local j = at + shape(byte(s, at + 8))\n      text[buyer] = sub(s, 1, j + 4) .. due5 .. sub(s, j + 10)\n      return '1' .. image(text[buyer], at)"},
 	}},
 	{"leaking-refusal", "a cart refused for its second line keeps the first one's units", []patch{
 		noConservation,
-		{"lua/hold.lua", "move(sub(body, 1, j - 1), 12, HELD, AVAILABLE)", "-- kept"},
+		{"lua/hold.lua", "move(body, 12, j - 1, HELD, AVAILABLE)", "-- kept"},
 	}},
-	{"leaking-refusal-crowd", "the same, where a crowd of new buyers is decided", []patch{
-		{"lua/fresh.lua", "left[no] = left[no] + units", "left[no] = left[no] + 0"},
+	{"leaking-refusal-aside", "what was set aside for a hold that is refused or a repeat is kept", []patch{
+		{"lua/hold.lua", "move(body, 12, #body, HELD, AVAILABLE)", "-- kept"},
 	}},
 	{"claim-on-expired", "a hold that expired can be claimed, and its unit sold twice", []patch{
 		noConservation,
-		{"lua/moves.lua", "elseif h.state == S_PAYING and h.fence == fence then", "elseif (h.state == S_PAYING or h.state == S_EXPIRED) and h.fence == fence then"},
+		{"lua/moves.lua", "elseif state ~= S_PAYING and state ~= S_HELD then", "elseif state ~= S_PAYING and state ~= S_HELD and state ~= S_EXPIRED then"},
+		{"lua/moves.lua", "elseif state == S_PAYING and same then -- CLAIM", "elseif (state == S_PAYING or state == S_EXPIRED) and same then"},
 	}},
 	{"claim-by-anyone", "a claim does not look at the fence", []patch{
-		{"lua/moves.lua", "elseif h.state == S_PAYING and h.fence == fence then", "elseif h.state == S_PAYING then"},
+		{"lua/moves.lua", "elseif state == S_PAYING and same then -- CLAIM", "elseif state == S_PAYING then"},
 	}},
 	{"second-event", "a repeated claim puts a second event into the outbox", []patch{
-		{"lua/moves.lua", "local fence = fence_of(body)\n  if h.state == S_ACCEPTED then\n    return h.fence == fence and '1' .. image(h) or R_PAID\n  elseif h.state == S_PAYING and",
-			"local fence = fence_of(body)\n  if h.state == S_ACCEPTED then\n    events[#events + 1] = { index = index, payload = sub(body, 23), id = h.created .. buyer .. h.nonce, seq = seq }\n    return h.fence == fence and '1' .. image(h) or R_PAID\n  elseif h.state == S_PAYING and"},
+		{"lua/moves.lua", "  if state == S_ACCEPTED then\n    return same",
+			"  if state == S_ACCEPTED then\n    if same and operation == CLAIM then\n      events[#events + 1] = { index = index, first = first + 25, id = sub(s, j, j + 4) .. buyer .. sub(s, i, i + 7), seq = seq }\n    end\n    return same"},
 	}},
 	{"begin-ignores-fence", "a second attempt may begin while another pays", []patch{
-		{"lua/moves.lua", "return h.fence == fence and '1' .. image(h) or R_ATTEMPT", "return '1' .. image(h)"},
+		{"lua/moves.lua", "return same and '1' .. image(s, i) or R_ATTEMPT", "return '1' .. image(s, i)"},
 	}},
 	{"attempts-unbounded", "payment attempts are not counted", []patch{
-		{"lua/moves.lua", "if (h.attempts or 0) >= max_attempts then", "if false then"},
+		{"lua/moves.lua", "if attempts >= max_attempts then", "if false then"},
 	}},
 	{"held-after-deadline", "a payment returned too late leaves a hold that is due", []patch{
-		{"lua/moves.lua", "if h.deadline > now then", "if true then"},
+		{"lua/moves.lua", "elseif unpack5(s, j + 5) <= now then", "elseif false then"},
 	}},
 	{"blocked-by-own-hold", "units that came back still count against their buyer", []patch{
-		{"lua/settle.lua", "r.units = r.units - units_of(h.lines, 1)", "r.units = r.units - 0"},
+		{"lua/settle.lua", "byte(s) - move(s, i + 10, j - 1, from, AVAILABLE)", "byte(s) - 0 * move(s, i + 10, j - 1, from, AVAILABLE)"},
 	}},
 	{"stock-left-expired", "expired units wait for a reaper: a hold does not take them back", []patch{
 		{"lua/hold.lua", "    if not nothing_due then\n      reclaim()\n    end", "    nothing_due = true"},
@@ -110,16 +111,17 @@ var mutants = []mutant{
 		{"lua/settle.lua", "seq = seq + 1", "seq = math.max(seq, 1)"},
 	}},
 	{"seq-of-another", "holds of one call are written with one another's place", []patch{
-		{"lua/hold.lua", "local base = seq - index", "local base = seq"},
+		{"lua/run.lua", "tail = times .. pack5(tail_base)", "tail = times .. pack5(seq)"},
 	}},
 	{"epoch-unchecked", "callers of another generation are served", []patch{
 		{"lua/terms.lua", "if epoch ~= ARGV[1] then", "if not epoch then"},
 	}},
 	{"one-buyer-twice", "two holds of one new buyer in a call overwrite each other", []patch{
-		{"lua/fresh.lua", ")) == made then", ")) >= 0 then"},
+		{"script.go", "!crowd || someTwice(ops)", "!crowd"},
+		{"lua/fresh.lua", ")) == n then", ")) >= 0 then"},
 	}},
 	{"sold-forgotten", "accepted holds are cleared away with the tombstones", []patch{
-		{"lua/run.lua", "if r[i].state >= S_RELEASED and r[i].deadline + keep <= now then", "if r[i].state >= S_ACCEPTED and r[i].deadline + keep <= now then"},
+		{"lua/run.lua", "if meta >= S_RELEASED * 32 and unpack5", "if meta >= S_ACCEPTED * 32 and unpack5"},
 	}},
 	{"answers-off-by-one", "the batcher gives each caller its neighbour's answer", []patch{
 		{"script.go", "switch a := all[replyHead+i].(type) {", "switch a := all[replyHead+(i+1)%len(ops)].(type) {"},
