@@ -176,14 +176,16 @@ func TestTheQuickNoKnowsWhereARequestBegins(t *testing.T) {
 }
 
 func TestAConnectionThatHearsOnlyQuickNosEndsWhenItIsIdle(t *testing.T) {
+	t.Parallel()
+	const idle = 2 * time.Second // much longer than a busy machine pauses
 	d := openTCP(t, &fake{}, func(o *Options) {
-		o.ReadTimeout, o.IdleTimeout = 300*time.Millisecond, 300*time.Millisecond
+		o.ReadTimeout, o.IdleTimeout = idle, idle
 		o.SoldOut = func(string, string, string, int) error { return gone }
 	})
 	d.server.names.keep("demo")
 	one := shoeRequest(t, anyBuyer).String()
 	c := d.dial()
-	for began := time.Now(); time.Since(began) < 600*time.Millisecond; <-time.After(20 * time.Millisecond) {
+	for began := time.Now(); time.Since(began) < 3*idle/2; <-time.After(50 * time.Millisecond) {
 		c.say(one)
 		if status, body, _ := c.hear(); status != 409 {
 			t.Fatalf("%d %s", status, body)

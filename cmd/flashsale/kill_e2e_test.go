@@ -159,6 +159,7 @@ func TestKillingTheWriterAloneLosesNothing(t *testing.T) {
 		t.Fatalf("%d were answered 201; the kill did not hit the middle", len(answered))
 	}
 	r.serve("--roles", "writer")
+	payRest(t, p, holds)
 	eventually(t, "every accepted reservation is an order", func() (bool, string) {
 		n := r.query("SELECT count(*) FROM orders WHERE state = 'confirmed'")
 		return n == 400, fmt.Sprint(n)
