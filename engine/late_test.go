@@ -161,7 +161,7 @@ func TestAStatedWaitCountsFromTheRequestAndCoversASilentProvider(t *testing.T) {
 			if err != nil || (out.Order != nil) != c.confirmed || out.Pending == c.confirmed {
 				t.Fatalf("got %+v, %v", out, err)
 			}
-			if waited > c.waits || waited < c.waits/2 {
+			if waited > c.waits || c.waits > 0 && waited < c.waits/2 {
 				t.Errorf("waited %s, not %s", waited, c.waits)
 			}
 		})
