@@ -22,7 +22,7 @@ do
     fresh = false
   end
 
-  local fields = { 'seq', decimal(seq + n) }
+  local fields = fresh and { 'seq', decimal(seq + n) }
   for i = 1, fresh and m or 0 do
     local a, h, p, s, t = match(counted[i + 1] or '', '^(%d+) (%d+) (%d+) (%d+) (%d+)$')
     local hi, lo = byte(sums, i + i - 1, i + i)

@@ -11,6 +11,15 @@
 local reply = { now, seq_before, deadline, cap, 0, 0, byte(who, 1, n) } -- of the right size at once
 local answers = 6
 
+-- dated says of a refusal after which decision it was made.
+local function dated(answer)
+  if type(answer) == 'number' and answer < 0 then
+    return answer - 16 * (seq - seq_before)
+  end
+  return answer
+end
+
+local buyers, bodies, byte, sub = buyers, bodies, byte, sub -- nearer at hand: once per operation
 local first = 1
 local crowd = accepting and limit or 0 -- so many units a new buyer may have
 for i = 1, n do
@@ -18,27 +27,24 @@ for i = 1, n do
   if kind <= 200 then
     local last = first + 13 + byte(bodies, first + 9) % 16 * 3
     local body = sub(bodies, first, last)
+    local at = seq + 1
     first = last + 1
-    if kind <= crowd and text[buyer] == false and seq >= i and (aside or take(body)) then -- as hold.lua would
-      seq = seq + 1
-      if seq - i + 1 ~= tail_base then
-        tail_base = seq - i + 1
+    if kind <= crowd and text[buyer] == false and at > i and (aside or take(body)) then -- as hold.lua would
+      if at - i + 1 ~= tail_base then
+        tail_base = at - i + 1
         tail = times .. pack5(tail_base)
       end
       text[buyer] = body .. tail
       due = due + 1
       log_due[due] = buyer
-      answer = seq - seq_before
+      seq, answer = at, at - seq_before
     else
-      answer = hold(buyer, body, i - 1)
+      answer = dated(hold(buyer, body, i - 1))
     end
   else
-    answer = decide(kind, buyer, first, i - 1)
+    answer = dated(decide(kind, buyer, first, i - 1))
     local hi, mid, lo = byte(bodies, first + 22, first + 24)
     first = first + 25 + (hi * 256 + mid) * 256 + lo
-  end
-  if type(answer) == 'number' and answer < 0 then
-    answer = answer - 16 * (seq - seq_before) -- and after which decision
   end
   reply[answers + i] = answer
 end

@@ -37,24 +37,22 @@ local function in_parts(command, key, list)
   end
 end
 
-local set, gone_buyers = {}, {}
-local function gather(list, were)
-  local k = #set
-  for i = 1, #list do
-    local b = list[i]
+local set, gone_buyers, k = {}, {}, 0
+for _, list in ipairs({ { buyers, records }, { fetched, found } }) do
+  local who, were = list[1], list[2]
+  for i = 1, #who do
+    local b = who[i]
     local s = text[b]
-    if s == were[i] then
-      -- as it was
-    elseif #s == 1 then
-      gone_buyers[#gone_buyers + 1] = b
-    else
-      set[k + 1], set[k + 2] = b, s
-      k = k + 2
+    if s ~= were[i] then
+      if #s == 1 then
+        gone_buyers[#gone_buyers + 1] = b
+      else
+        set[k + 1], set[k + 2] = b, s
+        k = k + 2
+      end
     end
   end
 end
-gather(buyers, records)
-gather(fetched, found)
 in_parts('HSET', BUYERS, set)
 in_parts('HDEL', BUYERS, gone_buyers)
 
