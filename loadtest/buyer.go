@@ -33,7 +33,7 @@ const (
 // visit is one buyer's way through the sale, as a state machine:
 //
 //	reserve ─▶ held ─▶ hesitate ─▶ checkout ─▶ confirmed
-//	   │        │                     ├─▶ pending ─▶ poll ─▶ confirmed, refused, declined
+//	   │        │                     ├─▶ pending ─▶ poll ─▶ confirmed, refused, declined, needs action
 //	   └▶ no    └▶ abandoned          └─▶ declined, expired, needs action
 type visit struct {
 	*run

@@ -231,6 +231,7 @@ func TestAPendingCheckoutIsPolledToItsEnd(t *testing.T) {
 		"declined, held again":  {[]string{"paying", "held"}, func(r Report) int64 { return r.Declined }, ""},
 		"declined, no time":     {[]string{"paying", "released"}, func(r Report) int64 { return r.Declined }, ""},
 		"expired meanwhile":     {[]string{"expired"}, func(r Report) int64 { return r.Expired }, ""},
+		"its bank wants a word": {[]string{"paying", "action"}, func(r Report) int64 { return r.NeedsAction }, ""},
 		"never":                 {[]string{"paying"}, func(r Report) int64 { return r.Pending }, "still pending after 30s"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -246,6 +247,10 @@ func TestAPendingCheckoutIsPolledToItsEnd(t *testing.T) {
 						answerWith(w, 202, map[string]any{"state": "pending", "reservation": map[string]any{"id": id, "state": "paying"}})
 					case r.method == http.MethodGet && strings.HasPrefix(id, "rsv_"):
 						state := c.states[min(r.nth, len(c.states))-1]
+						if state == "action" {
+							answerWith(w, 200, map[string]any{"id": id, "state": "paying", "next_action": map[string]any{"type": "redirect_to_url", "url": "https://pay.example/3ds"}})
+							return true
+						}
 						order := ""
 						if state == "confirmed" {
 							order = "ord_" + strings.TrimPrefix(id, "rsv_")

@@ -71,6 +71,8 @@ func (v *visit) outcome(a answer) (End, bool) {
 		return "", false
 	case a.status != http.StatusOK:
 		return v.failed(StepPoll, a), true
+	case a.code == codeNextAction: // it was queued, or had no answer, and now its bank wants a word
+		return NeedsAction, true
 	}
 	switch engine.ReservationState(a.body.State) {
 	case engine.Confirmed:

@@ -70,11 +70,14 @@ func (c *demoCmd) Run(w *world) error {
 	settings.Listen, settings.AdminListen = c.Listen, c.AdminListen
 	settings.AdminToken, settings.BuyerKey, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, box.URL()
 	settings.Partitions, settings.Replication = 3, 1
+	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it
+	settings.PaymentWebhookSecret = []string{hook.Secret}
 	n, err := newNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles, w.log)
 	if err != nil {
 		return err
 	}
-	if err := c.seed(w, n); err != nil {
+	hook.URL = n.publicURL() + "/v1/webhooks/sandbox"
+	if err := errors.Join(box.Tell(hook), c.seed(w, n)); err != nil {
 		n.close()
 		return err
 	}
@@ -218,7 +221,7 @@ func (c *demoCmd) banner(w *world, r ready, stack *devstack.Stack, took time.Dur
 		}
 		p("  %-9s %s%s", name, b.Kind, note)
 	}
-	p("  %-9s %s   test cards: pm_card_visa, pm_card_chargeDeclined, pm_sandbox_slow, …", "payment", r.Sandbox)
+	p("  %-9s %s   test cards: pm_card_visa, pm_card_chargeDeclined, pm_card_authenticationRequired, …", "payment", r.Sandbox)
 	if c.DataDir == "" {
 		p("  data      kept until this ends; --data-dir DIR keeps it longer")
 	} else {

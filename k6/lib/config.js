@@ -28,6 +28,7 @@ export const vus = whole('VUS', 5);
 export const iterations = whole('ITERATIONS', 50);
 export const quantity = whole('QUANTITY', 1);
 export const paymentMethod = __ENV.PAYMENT_METHOD || 'pm_card_visa';
+export const secureMethod = __ENV.SECURE_METHOD || 'pm_card_authenticationRequired'; // one that asks for 3-D Secure
 
 // wait is how many seconds a checkout waits for the commit (Prefer: wait=N);
 // empty leaves it to the engine, 0 always answers 202 and so tries polling.

@@ -8,6 +8,7 @@ export const soldOuts = new Counter('sold_outs'); // 409 sold_out
 export const buyerLimits = new Counter('buyer_limits'); // 409 buyer_limit
 export const confirmed = new Counter('confirmed'); // orders
 export const declined = new Counter('declined'); // 402 payment_declined
+export const actions = new Counter('actions'); // 200 next_action: the buyer's bank wanted a word
 export const released = new Counter('released'); // holds given back
 export const retries = new Counter('retries'); // requests repeated after a transient answer, same Idempotency-Key
 

@@ -1,7 +1,7 @@
 // The end of a run: a table for people, and the whole of it as JSON for machines.
 
-const steps = ['reserve', 'checkout', 'poll', 'order', 'release', 'sale'];
-const counters = ['holds', 'sold_outs', 'buyer_limits', 'confirmed', 'declined', 'released', 'retries'];
+const steps = ['reserve', 'checkout', 'action', 'poll', 'order', 'release', 'sale'];
+const counters = ['holds', 'sold_outs', 'buyer_limits', 'confirmed', 'declined', 'actions', 'released', 'retries'];
 const columns = ['med', 'p(95)', 'p(99)', 'p(99.9)', 'max'];
 
 // trendStats are what the table needs; options.summaryTrendStats must name them.

@@ -14,6 +14,10 @@ func (s *Server) Deliveries() []Delivery {
 	return list
 }
 
+// Tell adds an endpoint that is to hear of what happens, or changes the one of
+// that URL: whoever starts a sandbox may know later than New where that is.
+func (s *Server) Tell(h Webhook) error { return s.hooks.add(h) }
+
 // summary is how the webhooks stand; secrets are not shown.
 func (h *hooks) summary() (ends []Webhook, list []Delivery, overflow int) {
 	h.mu.Lock()
