@@ -41,6 +41,11 @@ crashpoints: ## kills a node 20 times at each boundary of a checkout, under load
 	@scripts/deps.sh
 	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 60m -v -parallel 12 -run TestACrashAtAnyBoundary ./cmd/flashsale -args -crashes 20
 
+.PHONY: storm
+storm: ## 10,000 checkouts at a provider that declines, hangs, errs and falls silent, with the breaker and without: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 20m -v -run TestAPaymentStorm ./cmd/flashsale -args -storm 10000
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)

@@ -48,9 +48,13 @@ type Config struct {
 	OpenFor time.Duration
 	Probes  int
 	// A breaker opens when at least MinCalls of a window have ended and
-	// FailureRatio of them failed. Defaults 10 and 0.5.
+	// FailureRatio of them failed. Defaults 10 and 0.5. It also opens when InARow
+	// have failed without a success between: a busy dependency that falls silent
+	// in the middle of a window would else need as many failures as the window
+	// has successes, which is seconds of callers who wait for nothing. Default 20, or MinCalls if more.
 	MinCalls     int
 	FailureRatio float64
+	InARow       int
 	// Judge says what an outcome tells about the dependency's health. Default
 	// Judge: no error is a success, our own cancel excluded, the rest failures.
 	Judge func(err error) Verdict
@@ -82,6 +86,7 @@ func (c Config) WithDefaults() Config {
 	or(&c.Probes, 3)
 	or(&c.MinCalls, 10)
 	or(&c.FailureRatio, 0.5)
+	or(&c.InARow, max(20, c.MinCalls))
 	if c.Judge == nil {
 		c.Judge = Judge
 	}
@@ -125,8 +130,8 @@ func (c Config) Validate() error {
 		return bad("OpenFor %s must be positive", c.OpenFor)
 	case c.FailureRatio <= 0 || c.FailureRatio > 1:
 		return bad("FailureRatio %g must lie above 0 and at most at 1", c.FailureRatio)
-	case c.MinCalls < 1 || c.Probes < 1:
-		return bad("MinCalls %d and Probes %d must be positive", c.MinCalls, c.Probes)
+	case c.MinCalls < 1 || c.Probes < 1 || c.InARow < 1:
+		return bad("MinCalls %d, InARow %d and Probes %d must be positive", c.MinCalls, c.InARow, c.Probes)
 	case c.Probes > c.Concurrency:
 		return bad("Probes %d exceed Concurrency %d", c.Probes, c.Concurrency)
 	}

@@ -80,7 +80,7 @@ func New(b *Board, c Config) (*Dependency, error) {
 		ReadyToTrip: func(n gobreaker.Counts) bool {
 			// Requests counts those under way too, which have no result yet.
 			ended := n.TotalSuccesses + n.TotalFailures
-			return int(ended) >= c.MinCalls && float64(n.TotalFailures) >= c.FailureRatio*float64(ended)
+			return int(ended) >= c.MinCalls && float64(n.TotalFailures) >= c.FailureRatio*float64(ended) || int(n.ConsecutiveFailures) >= c.InARow
 		},
 		// Runs under the breaker's mutex: nothing here may block.
 		OnStateChange: func(_ string, _, to gobreaker.State) {

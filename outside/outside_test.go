@@ -204,6 +204,24 @@ func TestABoardForcesByNameAndGivesTheRestBackToTheBreakers(t *testing.T) {
 	}
 }
 
+// A window full of successes must not stand up for a dependency that has just
+// fallen silent.
+func TestABusyDependencyThatFallsSilentIsShutAfterSoManyFailuresInARow(t *testing.T) {
+	const well, inARow = 1000, 15
+	_, call, n := dependency(t, nil, outside.Config{Tries: 1, InARow: inARow}, spec{}, func(_ context.Context, n int) (int, error) {
+		if n > well || n%10 == 0 { // a failure now and then is no row
+			return 0, errDown
+		}
+		return 1, nil
+	})
+	for range well + inARow + 5 {
+		_, _ = call.Do(t.Context(), "")
+	}
+	if n() < well+inARow-1 || n() > well+inARow {
+		t.Errorf("%d calls were made, not %d and a row of %d failures", n(), well, inARow)
+	}
+}
+
 func TestSettingsThatDoNotFitEachOtherAreRefused(t *testing.T) {
 	for says, c := range map[string]outside.Config{
 		"twice the Timeout": {Timeout: 5 * time.Second, Interval: 10*time.Second - 1},
@@ -216,6 +234,7 @@ func TestSettingsThatDoNotFitEachOtherAreRefused(t *testing.T) {
 		"OpenFor":           {OpenFor: -1},
 		"FailureRatio":      {FailureRatio: 1.5},
 		"MinCalls":          {MinCalls: -1},
+		"InARow":            {InARow: -1},
 		"Probes":            {Probes: 65},
 		"can time out":      {Concurrency: 9},
 		"lower-case":        {Name: "A thing"},

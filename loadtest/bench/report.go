@@ -196,7 +196,7 @@ func (w *world) notes(others Spread) []string {
 	notes := []string{
 		"the server that is measured has a processor to itself; " + where + ", the same for all that are compared",
 		"Redis runs without AOF but for reserve_aof_always; Postgres runs with fsync",
-		"purchases go through Kafka's stand-in in process (kfake), Postgres with fsync and the sandbox payment provider without latency",
+		"purchases go through Kafka's stand-in in process (kfake), Postgres with fsync and the sandbox payment provider without latency (checkout_overhead: 20 ms)",
 	}
 	if others.Median > disturbed {
 		notes = append(notes, fmt.Sprintf("DISTURBED: other processes used %.0f%% of the machine (median; at most %.0f%%): run it again when it is idle", 100*others.Median, 100*others.Max))

@@ -56,6 +56,7 @@ type server struct {
 	redis *redis.Client
 	url   string // of its Redis
 	pg    string
+	box   string // base URL of the payment sandbox that it pays at
 	warm  bool
 }
 
@@ -209,6 +210,7 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 		}
 		w.atEnd(box.stop)
 		payments = fmt.Sprint(box.ready["sandbox"])
+		s.box = payments
 	}
 	s.process, err = start(ctx, "flashsale serve ("+name+")", w.server, true, append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", payments,

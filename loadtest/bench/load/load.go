@@ -69,6 +69,7 @@ type Result struct {
 	Turned   uint64            `json:"turned"`   // of these, turned away
 	Late     uint64            `json:"late"`     // open loop: still queued when the window ended
 	Latency  Latency           `json:"latency"`  // of good answers
+	Second   Latency           `json:"second"`   // of good answers to second requests, from when those were sent
 	CPU      float64           `json:"cpu"`      // processor seconds of the generator, over the window
 	Lateness Latency           `json:"lateness"` // open loop: how late the generator itself was
 }

@@ -162,6 +162,9 @@ func TestTheClosedLoopCountsWhatTheServerCounts(t *testing.T) {
 	if r.Good == 0 || r.Good >= r.Steps[1] || r.Latency.N != int64(r.Good) {
 		t.Errorf("the lead is counted, or nothing is: %+v", r)
 	}
+	if r.Second.N != r.Latency.N || r.Second.P50 > r.Latency.P50 {
+		t.Errorf("a second request took longer than both together: %+v", r)
+	}
 }
 
 func TestAWrongAnswerIsNotCountedAsSpeed(t *testing.T) {

@@ -25,6 +25,7 @@ type conn struct {
 	step int           // 0 or 1
 	n    uint64        // which request
 	due  time.Duration // when it was due
+	sent time.Duration // when its second request was sent
 	in   []byte        // what has come of its answer
 	id   []byte
 }
@@ -45,6 +46,7 @@ type runner struct {
 	counts  map[int]uint64
 	latency *hdrhistogram.Histogram
 	late    *hdrhistogram.Histogram
+	second  *hdrhistogram.Histogram
 }
 
 const longest = 60 * time.Second
@@ -66,7 +68,8 @@ func Run(s Spec, tokens [][]byte) (Result, error) {
 	}
 	_ = unix.Prctl(unix.PR_SET_TIMERSLACK, 1, 0, 0, 0) // 50 µs by default, which is a whole request
 	r := &runner{spec: &s, build: newBuilder(&s, tokens), byFD: map[int32]*conn{}, counts: map[int]uint64{},
-		latency: hdrhistogram.New(1, longest.Microseconds(), 3), late: hdrhistogram.New(1, longest.Microseconds(), 3)}
+		latency: hdrhistogram.New(1, longest.Microseconds(), 3), late: hdrhistogram.New(1, longest.Microseconds(), 3),
+		second: hdrhistogram.New(1, longest.Microseconds(), 3)}
 	if s.Kind == Batch {
 		var err error
 		if r.build.service, err = serviceToken(s.Key); err != nil {
@@ -304,6 +307,7 @@ func (r *runner) answered(c *conn, a answer, now time.Duration) error {
 			}
 			c.step = 1
 			r.out = r.build.second(r.out[:0], c.n, c.id)
+			c.sent = time.Since(r.base)
 			return r.write(c)
 		}
 		r.book(c, good, now)
@@ -334,6 +338,9 @@ func (r *runner) book(c *conn, good int, now time.Duration) {
 	}
 	if r.spec.Rate > 0 {
 		inside = c.due >= begin && c.due < end
+	}
+	if inside && c.step == 1 {
+		_ = r.second.RecordValue(min((now - c.sent).Microseconds(), longest.Microseconds()))
 	}
 	if inside {
 		_ = r.latency.RecordValue(min((now - c.due).Microseconds(), longest.Microseconds()))
@@ -382,7 +389,7 @@ func (r *runner) finish() {
 	for status, n := range r.counts {
 		r.res.Answers[strconv.Itoa(status)] = n
 	}
-	r.res.Latency, r.res.Lateness = summary(r.latency), summary(r.late)
+	r.res.Latency, r.res.Second, r.res.Lateness = summary(r.latency), summary(r.second), summary(r.late)
 }
 
 func summary(h *hdrhistogram.Histogram) Latency {
