@@ -178,7 +178,7 @@ func (s *Stripe) act(ctx context.Context, a engine.Attempt, do func(context.Cont
 	if err != nil {
 		return engine.Payment{}, err
 	}
-	if w.id() == "" && (w.problem == nil || w.problem.Code == stripe.ErrorCodeChargeAlreadyRefunded) {
+	if w.id() == "" && w.problem == nil || w.problem != nil && w.problem.Code == stripe.ErrorCodeChargeAlreadyRefunded {
 		now, err := s.retrieve(ctx, id)
 		if err != nil {
 			return engine.Payment{}, unknown(err, "it was done, and how the payment stands now could not be read")
