@@ -39,7 +39,7 @@ mutants: ## breaks the gate in many ways, one at a time, and demands that the ch
 .PHONY: crashpoints
 crashpoints: ## kills a node 20 times at each boundary of a checkout, under load, and looks at the books: minutes
 	@scripts/deps.sh
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 60m -v -parallel 3 -run TestACrashAtAnyBoundary ./cmd/flashsale -args -crashes 20
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 60m -v -parallel 12 -run TestACrashAtAnyBoundary ./cmd/flashsale -args -crashes 20
 
 .PHONY: storm
 storm: ## 10,000 checkouts at a provider that declines, hangs, errs and falls silent, with the breaker and without: minutes

@@ -75,7 +75,7 @@ func postgresArgs(data string, port int, fast bool) []string {
 		"listen_addresses=127.0.0.1",
 		"port=" + strconv.Itoa(port),
 		"unix_socket_directories=", // TCP is enough, and a socket file needs a writable short path
-		"max_connections=200",
+		"max_connections=500",
 		"synchronous_commit=on",
 		"logging_collector=off", // to our log file
 	}
