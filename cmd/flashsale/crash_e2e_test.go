@@ -41,9 +41,13 @@ func TestACrashAtAnyBoundaryOfACheckoutHurtsNobody(t *testing.T) {
 }
 
 func (r *rig) crash(t *testing.T, sale, plan string, buyers int) {
+	before := r.serve() // so that what a crash before this one left is not what reaches the point
+	before.sale(sale, buyers, 1, "4m")
+	holds := before.holds(t, sale, buyers)
+	if err := before.stop(); err != nil {
+		t.Errorf("it does not end well: %v", err)
+	}
 	p := r.serve("--fault", plan)
-	p.sale(sale, buyers, 1, "4m")
-	holds := p.holds(t, sale, buyers)
 	payAll(t, p, holds, 0, nil)
 	select {
 	case err := <-p.done: // killed
