@@ -80,7 +80,7 @@ k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
 
 .PHONY: stripe-mock
 stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)
-	FLASHSALE_STRIPE_MOCK=$$(scripts/tool.sh stripe-mock) $(GO) test -count=1 -run StripeMock ./payment $(ARGS)
+	FLASHSALE_STRIPE_MOCK=$$(scripts/tool.sh stripe-mock) $(GO) test -count=1 -tags stripemock -run StripeMock ./payment $(ARGS)
 
 .PHONY: compose-check
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
