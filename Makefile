@@ -24,7 +24,7 @@ demo: ## install what is missing, start everything, seed a sale, print the URLs
 test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
 	@scripts/deps.sh
 	$(GO) vet ./...
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -race -count=1 -timeout 15m $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 15m $(PKG)
 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
