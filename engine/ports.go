@@ -108,6 +108,35 @@ type GateShards interface {
 	Balance(ctx context.Context, s *Sale, limit int) (Balanced, error)
 }
 
+// GateRepair is how one shard of a gate that was lost comes back; the story is
+// told in rebuild.go. A gate is lost when its server is not the one of the lease
+// (it was restarted, or another was promoted: acknowledged writes may be
+// missing), when its keys are gone, or when they are of another epoch.
+type GateRepair interface {
+	// Server names the server process that decides for a shard now, so that a
+	// restart and a promotion have other names. CodeUnavailable if none answers.
+	Server(ctx context.Context, s *Sale, shard int) (string, error)
+	// Inspect says whether a shard still is what its lease says: nil, or
+	// CodeGateFrozen with the field "lost" (server, terms, keys, epoch).
+	Inspect(ctx context.Context, s *Sale, shard int) error
+	// Freeze closes a shard, on whichever server decides for it now: nothing of
+	// its lease's epoch or an older one is decided any more. Its holds and its
+	// outbox stay. Repeatable. One that does not answer is frozen by its lease
+	// alone, once that has changed.
+	Freeze(ctx context.Context, s *Sale, shard int) error
+	// Remains visits the live holds that a frozen shard still remembers, in
+	// state held, the oldest first; none if its keys are gone.
+	Remains(ctx context.Context, s *Sale, shard int, visit func(Hold) error) error
+	// Rebuild writes a frozen shard anew under lease l, of a higher epoch, with
+	// exactly the holds it is given (accepted, paying, held) and, of each SKU,
+	// the shard's allotment less what they take; what remained of transfers with
+	// other shards is settled. The outbox stays. The last thing written opens
+	// it. It is safe to call again after a crash, and does nothing with
+	// CodeGateFrozen if the shard is of an epoch as high already, or on another
+	// server than l says. CodeSoldOut if the holds take more than there is.
+	Rebuild(ctx context.Context, s *Sale, shard int, l GateLease, holds []Hold) error
+}
+
 // Balanced is what one Balance did.
 type Balanced struct {
 	Completed int   // transfers that somebody had left open

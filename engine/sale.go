@@ -28,7 +28,7 @@ type Sale struct {
 	Name          string
 	Currency      string // ISO 4217
 	State         SaleState
-	Epoch         int64     // the gate's generation; 0 before the sale is armed
+	Epoch         int64     // the gate's generation; 0 before the sale is armed; of its newest shard, see Lease
 	OpensAt       time.Time // zero: opened by hand
 	ClosesAt      time.Time // zero: ended by hand
 	HoldTTL       time.Duration
@@ -36,8 +36,9 @@ type Sale struct {
 	PerBuyerLimit int           // units per buyer, held, paying and sold together
 	Shards        int           // slices of the stock, each in a hash slot of its own
 	Items         []Item
-	Secret        [16]byte // keys the buyer hash; never leaves the engine
-	Version       int64    // rises with each change of the record's copy
+	Secret        [16]byte    // keys the buyer hash; never leaves the engine
+	Version       int64       // rises with each change of the record's copy
+	Leases        []GateLease // by shard; none: every shard is of Epoch, on whatever server
 
 	bySKU map[string]uint16 // of a sale with many SKUs; see Index
 }
@@ -62,6 +63,22 @@ func (s *Sale) Index() {
 	for i, it := range s.Items {
 		s.bySKU[it.SKU] = uint16(i)
 	}
+}
+
+// GateLease is what the record has granted the gate for one shard of a sale: the
+// generation of its keys, and the server that holds them. Every call to the gate
+// carries it, and another generation or another server decides nothing.
+type GateLease struct {
+	Epoch  int64
+	Server string // what GateRepair.Server gave; "": any
+}
+
+// Lease gives the lease of one shard.
+func (s *Sale) Lease(shard int) GateLease {
+	if shard < len(s.Leases) {
+		return s.Leases[shard]
+	}
+	return GateLease{Epoch: s.Epoch}
 }
 
 // Item finds a SKU by name.
