@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -115,6 +116,17 @@ func TestFlagNamesInConfigPrintAreTheFlags(t *testing.T) {
 	for field, flag := range map[string]string{"RedisURL": "redis-url", "KafkaBrokers": "kafka-brokers", "MaxInFlight": "max-in-flight", "PaymentURL": "payment-url", "Topic": "topic"} {
 		if got := flagName(field); got != flag {
 			t.Errorf("%s is %s, not %s", field, got, flag)
+		}
+	}
+}
+
+// The demo's secrets are typed behind flags, where a leading dash is a flag of its own.
+func TestTheDemosSecretsCanBeTyped(t *testing.T) {
+	plain := regexp.MustCompile(`^[0-9A-Za-z]{26,}$`)
+	for range 100 {
+		s, err := (&demoCmd{}).secrets()
+		if err != nil || !plain.MatchString(s.AdminToken) || !plain.MatchString(s.BuyerKey) || len(s.BuyerKey) < 32 {
+			t.Fatalf("%+v, %v", s, err)
 		}
 	}
 }

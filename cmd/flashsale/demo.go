@@ -3,8 +3,6 @@ package main
 import (
 	"context"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -149,11 +147,8 @@ func (c *demoCmd) secrets() (s demoSecrets, err error) {
 			return s, err
 		}
 	}
-	var b [48]byte
-	if _, err := rand.Read(b[:]); err != nil {
-		return s, err
-	}
-	s = demoSecrets{AdminToken: hex.EncodeToString(b[:16]), BuyerKey: base64.RawURLEncoding.EncodeToString(b[16:])}
+	// Letters and digits only: either is also typed behind a flag.
+	s = demoSecrets{AdminToken: rand.Text(), BuyerKey: rand.Text() + rand.Text()}
 	if c.DataDir == "" {
 		return s, nil
 	}
