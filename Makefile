@@ -31,6 +31,10 @@ soak: ## a million operations at the gate, kills of Redis among them, checked; 1
 	@scripts/deps.sh
 	$(GO) test -count=1 -timeout 30m -v -operations 1000000 -holds 100000 ./reservation/history $(ARGS)
 
+.PHONY: simulate
+simulate: ## 20,000 seeded schedules of many buyers, nodes and deaths through the engine's own code: a minute
+	$(GO) test -count=1 -timeout 30m -v -run 'Schedules|Seed' ./engine -args -schedules 20000 $(ARGS)
+
 .PHONY: mutants
 mutants: ## breaks the gate in many ways, one at a time, and demands that the checks notice: minutes
 	@scripts/deps.sh

@@ -10,6 +10,12 @@ import (
 // authorised, captured, or waits for the buyer. Its error is final for this
 // request: declined, certainly not taken, queued, or unknown.
 func (e *Engine) authorise(ctx context.Context, s *Sale, h Hold, a Attempt) (Payment, error) {
+	if a.Cancelled != "" { // by a node that did not come to an end with it
+		if err := e.cancel(ctx, s, h, a, Payment{}, a.Cancelled); err != nil {
+			return Payment{}, err
+		}
+		return Payment{}, cancelled(a.Cancelled, false)
+	}
 	if a.State == PaymentNeedsAction {
 		return e.poll(ctx, s, a)
 	}
@@ -174,49 +180,84 @@ func (e *Engine) unclaimed(ctx context.Context, a Attempt, p Payment, err error)
 // hold that was given back to the buyer and still lasts is taken again; if the
 // units are gone, so is the money: nobody is charged for stock that is not there.
 func (e *Engine) reclaim(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, event []byte, because Code) (OutboxEntry, error) {
-	a, err := e.Attempts.Keep(ctx, a, e.lease())
-	if err != nil { // another node decides, or nobody can now
-		return OutboxEntry{}, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the payment is being resolved")
-	}
 	if because == CodeAttemptInProgress {
-		_, err := e.Gate.BeginPayment(ctx, s, h.ID, a.ID.Fence())
-		if err == nil {
-			var entry OutboxEntry
-			if _, entry, err = e.Gate.Claim(ctx, s, h.ID, a.ID.Fence(), event); err == nil {
-				e.note(ctx, a, Payment{State: PaymentAuthorised, Provider: p.Provider, Ref: p.Ref}, reasonReclaimed)
-				return entry, nil
-			}
-		}
+		var entry OutboxEntry
+		var err error
+		a, entry, err = e.retake(ctx, s, h, a, event)
 		switch CodeOf(err) {
+		case "":
+			e.note(ctx, a, Payment{State: PaymentAuthorised, Provider: p.Provider, Ref: p.Ref}, reasonReclaimed)
+			return entry, nil
 		case CodeNotFound, CodeReservationExpired, CodeReservationReleased, CodeAttemptInProgress, CodeAlreadyPaid, CodeAttemptsExhausted:
 		default:
 			return OutboxEntry{}, e.unclaimed(ctx, a, p, err)
 		}
 	}
-	if err := e.giveBack(ctx, a, p, reasonHoldGone); err != nil {
+	if _, err := e.giveBack(ctx, s, h, a, p, reasonHoldGone); err != nil {
 		return OutboxEntry{}, err
 	}
 	return OutboxEntry{}, cancelled(reasonHoldGone, false)
 }
 
+// retake begins and claims a hold anew. The units first, the word that this
+// money is still wanted after: who cancels it says so before taking them away.
+func (e *Engine) retake(ctx context.Context, s *Sale, h Hold, a Attempt, event []byte) (Attempt, OutboxEntry, error) {
+	if _, err := e.Gate.BeginPayment(ctx, s, h.ID, a.ID.Fence()); err != nil {
+		return a, OutboxEntry{}, err
+	}
+	kept, err := e.Attempts.Keep(ctx, a, e.lease())
+	if err != nil { // another node decides, or nobody can now
+		if now, err := e.Attempts.Find(ctx, a.ID); err == nil && Final(PaymentMoves, now.State) {
+			e.giveHold(ctx, s, a)
+		}
+		return a, OutboxEntry{}, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the payment is being resolved")
+	}
+	_, entry, err := e.Gate.Claim(ctx, s, h.ID, a.ID.Fence(), event)
+	return kept, entry, err
+}
+
 // giveBack ends an attempt at the provider and notes it: an authorisation is
 // voided, and captured money is owed, durably, and refunded by the payments
-// role. Its error means that it is not certain yet; Resolve repeats it. An order
-// that was made of the attempt after all is left alone.
-func (e *Engine) giveBack(ctx context.Context, a Attempt, p Payment, reason string) error {
-	a, err := e.Attempts.Keep(ctx, a, e.lease())
+// role. Its error means that it is not certain yet; Resolve repeats it. A claim
+// that was made by the attempt after all is left alone. It gives the hold as it
+// is then.
+func (e *Engine) giveBack(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, reason string) (Hold, error) {
+	a, err := e.Attempts.Cancel(ctx, a, reason, e.lease())
 	if err != nil {
-		return Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the payment is being resolved")
+		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the payment is being resolved")
 	}
-	switch o, err := e.Orders.Order(ctx, a.Reservation); {
-	case err == nil && o.Attempt == a.ID:
-		return Wrap(ErrUnknown, CodeUnavailable, "attempt %s has become order %s", a.ID, a.Reservation.Order())
-	case err != nil && CodeOf(err) != CodeNotFound:
-		return Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the record does not say whether there is an order")
+	if h, err = e.bar(ctx, s, h, a); err != nil {
+		return h, err
 	}
 	if p.Ref != "" {
 		a.Provider, a.ProviderRef = p.Provider, p.Ref
 	}
+	return h, e.void(ctx, a, p, reason)
+}
+
+// bar makes sure that nobody claims the units for an attempt that is being
+// cancelled: a node that was away and still has its money finds its fence lost.
+func (e *Engine) bar(ctx context.Context, s *Sale, h Hold, a Attempt) (Hold, error) {
+	now, err := e.Gate.Bar(ctx, s, h.ID, a.ID.Fence())
+	switch {
+	case err == nil && now.State == Accepted && now.Fence == a.ID.Fence():
+		return now, Wrap(ErrUnknown, CodeUnavailable, "attempt %s has been claimed", a.ID)
+	case err == nil:
+		h = now
+	case CodeOf(err) != CodeNotFound:
+		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the gate does not say whether the units are claimed")
+	}
+	switch o, err := e.Orders.Order(ctx, a.Reservation); {
+	case err == nil && o.Attempt == a.ID:
+		return h, Wrap(ErrUnknown, CodeUnavailable, "attempt %s has become order %s", a.ID, a.Reservation.Order())
+	case err != nil && CodeOf(err) != CodeNotFound:
+		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the record does not say whether there is an order")
+	}
+	return h, nil
+}
+
+// void gives an attempt's money back at the provider.
+func (e *Engine) void(ctx context.Context, a Attempt, p Payment, reason string) error {
 	v, err := e.Payments.Void(ctx, a)
 	if err != nil {
 		e.note(ctx, a, Payment{State: a.State, Provider: p.Provider, Ref: p.Ref}, "void unanswered")

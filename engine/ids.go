@@ -22,6 +22,14 @@ type Nonce [8]byte
 // attempt that moved the hold to paying may claim or return it.
 type Fence [8]byte
 
+// Barred is the fence of a hold that was taken away from attempt f to cancel it.
+func (f Fence) Barred() Fence {
+	for i := range f {
+		f[i] = ^f[i]
+	}
+	return f
+}
+
 // ReservationID finds a reservation without any look-up: which sale, when,
 // whose, which. It is 25 bytes and sorts by sale and time, which keeps the
 // record's primary key local. One life of a hold has one id: a key that is

@@ -18,6 +18,7 @@ type Attempt struct {
 	Reason      string     // decline code, or why it was voided
 	Action      NextAction // what the buyer has to do, in state action_required
 	Parked      Parking    // set while it is certain that no provider has seen it
+	Cancelled   string     // why somebody has begun to end it at the provider; "": nobody has
 	Refund      string     // why its money goes back once it is captured; "": it does not
 	BegunAt     time.Time  // when it was noted
 	LeaseUntil  time.Time  // until then a node is working on it; it also tells this lease from a later one

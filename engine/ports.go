@@ -53,6 +53,11 @@ type Gate interface {
 	// hold's own deadline lies ahead, else to released. Repeatable; a hold that
 	// the fence does not hold is left alone and given as it is. CodeNotFound.
 	Return(ctx context.Context, s *Sale, id ReservationID, f Fence) (Hold, error)
+	// Bar takes a paying hold away from the attempt whose fence it carries,
+	// before that attempt is cancelled: it stays paying, under f.Barred(), and f
+	// can claim it no more. Repeatable; a hold that is not paying under f is left
+	// alone and given as it is, an accepted one too. CodeNotFound.
+	Bar(ctx context.Context, s *Sale, id ReservationID, f Fence) (Hold, error)
 	// Release gives a held reservation back. Repeatable. CodeNotFound,
 	// CodePaymentInProgress, CodeAlreadyPaid; an expired one is given as it is.
 	Release(ctx context.Context, s *Sale, id ReservationID) (Hold, error)
@@ -169,9 +174,15 @@ type Attempts interface {
 	// Parked as it was; from then on it is not parked. CodeAttemptInProgress if
 	// the lease is alive, CodeNotFound.
 	Resume(ctx context.Context, id AttemptID, lease time.Duration) (Attempt, error)
-	// Keep renews the lease before an act that another node's would contradict.
-	// CodeAttemptInProgress if somebody else has taken it, or the attempt has ended.
+	// Keep renews the lease before units are taken for money that came late.
+	// CodeAttemptInProgress if somebody else has taken it, the attempt has ended,
+	// or its end has begun.
 	Keep(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
+	// Cancel renews the lease and notes that the attempt is to end at the provider,
+	// before that is asked to: nobody takes units for it any more. The first
+	// reason stays. CodeAttemptInProgress if somebody else has taken the lease, or
+	// the attempt has ended.
+	Cancel(ctx context.Context, a Attempt, reason string, lease time.Duration) (Attempt, error)
 	// Note records what became of an attempt and ends its lease. A move that
 	// PaymentMoves does not allow from the present state changes no state and
 	// is no error; noting the present state again only ends the lease and
@@ -181,6 +192,10 @@ type Attempts interface {
 	// ends its lease. It says false, and notes nothing, if the lease is another's
 	// or if room attempts are queued already; only queueing needs room.
 	Park(ctx context.Context, a Attempt, how Parking, room int) (bool, error)
+	// Drop ends an attempt that is authorising and that no provider has seen, as
+	// voided. It says false, and notes nothing, if the lease is another's: that
+	// node may have sent it.
+	Drop(ctx context.Context, a Attempt, reason string) (bool, error)
 	// Reroute notes another provider before it is called instead of the one that
 	// certainly saw nothing: only while the attempt is authorising, nothing was
 	// noted of it, and the lease is alive. CodeAttemptInProgress otherwise.

@@ -30,7 +30,12 @@ type Plan struct {
 }
 
 // ours says that the hold is paying under this very attempt.
-func (a Attempt) ours(h Hold) bool { return h.State == Paying && h.Fence == a.ID.Fence() }
+func (a Attempt) ours(h Hold) bool {
+	return h.State == Paying && (h.Fence == a.ID.Fence() || a.barred(h))
+}
+
+// barred says that somebody has begun to cancel the attempt.
+func (a Attempt) barred(h Hold) bool { return h.State == Paying && h.Fence == a.ID.Fence().Barred() }
 
 // settledBy decides what can be decided without asking the provider.
 func (e *Engine) settledBy(h Hold, a Attempt) (Step, string) {
@@ -64,6 +69,8 @@ func (e *Engine) judge(h Hold, a Attempt, p Payment, seen bool) (Step, string) {
 		return StepEnd, reasonProvider
 	case a.Refund != "":
 		return StepCancel, a.Refund // it was begun
+	case a.Cancelled != "":
+		return StepCancel, a.Cancelled
 	case p.State == PaymentAuthorised, p.State == PaymentCaptured:
 		return StepClaim, ""
 	case !a.ours(h):
@@ -163,7 +170,7 @@ func (e *Engine) resolve(ctx context.Context, s *Sale, h Hold, a Attempt) error 
 	case StepSend:
 		return e.send(ctx, s, h, a)
 	case StepDrop:
-		return e.end(ctx, s, h, a, Payment{State: PaymentVoided}, reason)
+		return e.drop(ctx, s, h, a, reason)
 	case StepLeave: // parked since it was read
 		_, err := e.Attempts.Park(ctx, a, a.Parked, e.MaxQueued)
 		return err
@@ -225,6 +232,16 @@ func (e *Engine) send(ctx context.Context, s *Sale, h Hold, a Attempt) error {
 	return e.finish(ctx, s, h, a, p)
 }
 
+// drop ends an attempt that no provider has seen. That is certain only under the
+// lease: whoever takes the attempt up later may send it.
+func (e *Engine) drop(ctx context.Context, s *Sale, h Hold, a Attempt, reason string) error {
+	ours, err := e.Attempts.Drop(ctx, a, reason)
+	if err != nil || !ours {
+		return err
+	}
+	return e.release(ctx, s, h, a)
+}
+
 // end notes an end that costs nobody money, and then frees the hold.
 func (e *Engine) end(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, reason string) error {
 	for _, via := range Path(PaymentMoves, a.State, p.State) {
@@ -238,7 +255,8 @@ func (e *Engine) end(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment,
 
 // cancel ends the payment at the provider first and frees the units after.
 func (e *Engine) cancel(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, reason string) error {
-	if err := e.giveBack(ctx, a, p, reason); err != nil {
+	h, err := e.giveBack(ctx, s, h, a, p, reason)
+	if err != nil {
 		return err
 	}
 	return e.release(ctx, s, h, a)

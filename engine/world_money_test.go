@@ -1,9 +1,12 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"fmt"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -59,7 +62,7 @@ func (w attempts) Resume(_ context.Context, id AttemptID, lease time.Duration) (
 func (w attempts) Keep(_ context.Context, a Attempt, lease time.Duration) (out Attempt, err error) {
 	err = w.do("keep", func() error {
 		have := w.tries[a.ID]
-		if !have.LeaseUntil.Equal(a.LeaseUntil) || Final(PaymentMoves, have.State) {
+		if !have.LeaseUntil.Equal(a.LeaseUntil) || Final(PaymentMoves, have.State) || have.Cancelled != "" {
 			return E(CodeAttemptInProgress, "")
 		}
 		have.LeaseUntil = w.now.Add(lease)
@@ -69,9 +72,26 @@ func (w attempts) Keep(_ context.Context, a Attempt, lease time.Duration) (out A
 	return out, err
 }
 
+func (w attempts) Cancel(_ context.Context, a Attempt, reason string, lease time.Duration) (out Attempt, err error) {
+	err = w.do("cancel", func() error {
+		have := w.tries[a.ID]
+		if !have.LeaseUntil.Equal(a.LeaseUntil) || Final(PaymentMoves, have.State) {
+			return E(CodeAttemptInProgress, "")
+		}
+		have.LeaseUntil = w.now.Add(lease)
+		if have.Cancelled == "" {
+			have.Cancelled = reason
+		}
+		out = *have
+		return nil
+	})
+	return out, err
+}
+
 func (w attempts) ByFence(_ context.Context, id ReservationID, f Fence) (Attempt, error) {
+	w.pass("attempt by fence")
 	for _, a := range w.tries {
-		if a.Reservation == id && a.ID.Fence() == f {
+		if a.Reservation == id && (a.ID.Fence() == f || a.ID.Fence().Barred() == f) {
 			return *a, nil
 		}
 	}
@@ -107,6 +127,17 @@ func (w attempts) Park(_ context.Context, a Attempt, how Parking, room int) (ok 
 			return nil
 		}
 		have.Parked, have.LeaseUntil, ok = how, w.now, true
+		return nil
+	})
+	return ok && err == nil, err
+}
+
+func (w attempts) Drop(_ context.Context, a Attempt, reason string) (ok bool, err error) {
+	err = w.do("drop", func() error {
+		have := w.tries[a.ID]
+		if have.State == PaymentAuthorising && have.LeaseUntil.Equal(a.LeaseUntil) {
+			have.State, have.Reason, have.Parked, have.LeaseUntil, ok = PaymentVoided, reason, NotParked, w.now, true
+		}
 		return nil
 	})
 	return ok && err == nil, err
@@ -241,26 +272,50 @@ func (w *world) minute(e *Engine) (errs []error) {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
-	for _, entry := range slices.Clone(w.outbox) {
-		note("relay", w.Publish(ctx, entry))
-	}
-	for _, h := range w.holds {
+	w.relay(ctx, note)
+	for _, h := range w.sortedHolds() {
 		if h.State == Paying {
 			note("resolve", e.Resolve(ctx, w.sale, *h))
 		}
+	}
+	w.expire()
+	w.pay(ctx, e, note)
+	return errs
+}
+
+// relay is one round of the relay.
+func (w *world) relay(ctx context.Context, note func(string, error)) {
+	for _, entry := range slices.Clone(w.outbox) {
+		note("relay", w.Publish(ctx, entry))
+	}
+}
+
+// expire is what the gate's clock does.
+func (w *world) expire() {
+	for _, h := range w.holds {
 		if h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
 			h.State = Expired
 			w.move(&w.stock.Held, &w.stock.Available, w.units(h))
 		}
 	}
-	for _, a := range w.tries {
+}
+
+// pay is one round of the payments role.
+func (w *world) pay(ctx context.Context, e *Engine, note func(string, error)) {
+	for _, id := range slices.SortedFunc(maps.Keys(w.tries), func(a, b AttemptID) int { return bytes.Compare(a[:], b[:]) }) {
+		a := w.tries[id]
 		o, ordered := w.orders[a.Reservation]
 		if !Final(PaymentMoves, a.State) && a.State != PaymentCaptured && (!ordered || o.Attempt != a.ID) {
 			note("resolve attempt", e.ResolveAttempt(ctx, *a))
 		}
+		o, ordered = w.orders[a.Reservation]
 		note("settle", w.settle(ctx, a, ordered && o.Attempt == a.ID))
 	}
-	return errs
+}
+
+// sortedHolds gives the holds in the same order each time.
+func (w *world) sortedHolds() []*Hold {
+	return slices.SortedFunc(maps.Values(w.holds), func(a, b *Hold) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 }
 
 // settle is what the payments role does: it captures for orders and refunds what is owed.

@@ -17,7 +17,7 @@ type world struct {
 	stock   Counters
 	outbox  []OutboxEntry
 	stream  []OutboxEntry
-	events  map[ReservationID]AcceptedEvent
+	events  map[string]AcceptedEvent // by payload
 	orders  map[ReservationID]Order
 	tries   map[AttemptID]*Attempt
 	money   map[AttemptID]PaymentState
@@ -31,6 +31,11 @@ type world struct {
 	calls int
 	plan  map[int]fault // which calls fail, and how
 	trace []string
+
+	// In a simulation several stories run at once; see sim_test.go.
+	async bool                            // the order writer has turns of its own
+	pass  func(name string)               // lets others go on
+	fate  func(name string) (fault, bool) // instead of plan
 }
 
 type fault int
@@ -52,6 +57,11 @@ func (w *world) do(name string, act func() error) error {
 	w.calls++
 	w.trace = append(w.trace, name)
 	how, fails := w.plan[w.calls]
+	if w.fate != nil {
+		how, fails = w.fate(name)
+	}
+	w.pass(name)
+	defer w.pass(name)
 	if !fails {
 		return act()
 	}
@@ -77,8 +87,8 @@ func (w *world) do(name string, act func() error) error {
 func newWorld() *world {
 	s := aSale()
 	s.Items = s.Items[:1]
-	return &world{now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
-		events: map[ReservationID]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
+	return &world{pass: func(string) {}, now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
+		events: map[string]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
 		answers: map[string]string{"pm_ok": "authorised", "pm_no": "declined", "pm_processing": "processing", "pm_charged_then_silent": "silent", "pm_action": "action"}}
 }
 
@@ -105,6 +115,14 @@ func (w *world) units(h *Hold) int64 { return int64(h.Lines[0].Quantity) }
 func (w *world) move(from, to *int64, n int64) { *from -= n; *to += n }
 
 func (w *world) Hold(_ context.Context, s *Sale, r HoldRequest) (Hold, error) {
+	w.pass("hold")
+	for id, h := range w.holds {
+		if id.Buyer == r.Buyer && id.Nonce == r.Nonce {
+			again := *h
+			again.Replayed = true
+			return again, nil
+		}
+	}
 	id := ReservationID{Sale: s.No, Created: w.now.UnixMilli(), Buyer: r.Buyer, Nonce: r.Nonce}
 	h := &Hold{ID: id, State: Held, Lines: r.Lines, ExpiresAt: w.now.Add(s.HoldTTL)}
 	if w.stock.Available < w.units(h) {
@@ -186,9 +204,25 @@ func (w *world) Return(_ context.Context, _ *Sale, id ReservationID, f Fence) (o
 	return out, err
 }
 
+func (w *world) Bar(_ context.Context, _ *Sale, id ReservationID, f Fence) (out Hold, err error) {
+	err = w.do("bar", func() error {
+		h, ok := w.holds[id]
+		if !ok {
+			return E(CodeNotFound, "")
+		}
+		if h.State == Paying && h.Fence == f {
+			h.Fence = f.Barred()
+		}
+		out = *h
+		return nil
+	})
+	return out, err
+}
+
 func (w *world) Release(context.Context, *Sale, ReservationID) (Hold, error) { return Hold{}, nil }
 
 func (w *world) Find(_ context.Context, _ *Sale, id ReservationID) (Hold, error) {
+	w.pass("find")
 	if h, ok := w.holds[id]; ok {
 		return *h, nil
 	}
@@ -196,15 +230,18 @@ func (w *world) Find(_ context.Context, _ *Sale, id ReservationID) (Hold, error)
 }
 
 func (w *world) Encode(a AcceptedEvent) ([]byte, error) {
-	w.events[a.ID] = a
-	return []byte(a.ID.String()), nil
+	event := a.ID.String() + " " + a.Attempt.String()
+	w.events[event] = a
+	return []byte(event), nil
 }
 
 func (w *world) Publish(_ context.Context, e OutboxEntry) error {
 	return w.do("publish", func() error {
 		w.stream = append(w.stream, e)
 		w.outbox = slices.DeleteFunc(w.outbox, func(o OutboxEntry) bool { return o.ID == e.ID })
-		w.write()
+		if !w.async {
+			w.write()
+		}
 		return nil
 	})
 }
@@ -215,7 +252,7 @@ func (w *world) write() {
 		if _, ok := w.orders[e.ID]; ok {
 			continue
 		}
-		ev := w.events[e.ID]
+		ev := w.events[string(e.Payload)]
 		w.orders[e.ID] = Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
 		if a := w.tries[ev.Attempt]; a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
 			a.State, a.LeaseUntil = PaymentAuthorised, w.now
@@ -224,6 +261,7 @@ func (w *world) write() {
 }
 
 func (w *world) Order(_ context.Context, id ReservationID) (Order, error) {
+	w.pass("order")
 	if o, ok := w.orders[id]; ok {
 		return o, nil
 	}
@@ -232,8 +270,11 @@ func (w *world) Order(_ context.Context, id ReservationID) (Order, error) {
 
 func (w *world) Expect(id ReservationID) (func(context.Context) (Outcome, error), func()) {
 	return func(context.Context) (Outcome, error) {
-		if o, ok := w.orders[id]; ok {
-			return Outcome{ID: id, State: o.State, Provider: o.Provider, Payment: PaymentAuthorised, PlacedAt: o.PlacedAt}, nil
+		for range 3 {
+			w.pass("await")
+			if o, ok := w.orders[id]; ok {
+				return Outcome{ID: id, State: o.State, Provider: o.Provider, Payment: PaymentAuthorised, PlacedAt: o.PlacedAt}, nil
+			}
 		}
 		return Outcome{}, context.DeadlineExceeded
 	}, func() {}

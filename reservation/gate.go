@@ -240,6 +240,12 @@ func (g *Gate) Return(ctx context.Context, s *engine.Sale, id engine.Reservation
 	return h, err
 }
 
+// Bar implements engine.Gate.
+func (g *Gate) Bar(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
+	h, _, err := g.move(ctx, s, moveOp(opBar, s, id, &f, nil))
+	return h, err
+}
+
 // Release implements engine.Gate.
 func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
 	h, _, err := g.move(ctx, s, moveOp(opRelease, s, id, nil, nil))

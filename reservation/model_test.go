@@ -147,6 +147,14 @@ func (m *model) giveBack(h *modelHold, f engine.Fence) (bool, engine.Code) {
 	return false, ""
 }
 
+func (m *model) bar(h *modelHold, f engine.Fence) (bool, engine.Code) {
+	if h.State != engine.Paying || h.Fence != f {
+		return true, ""
+	}
+	h.Fence = f.Barred()
+	return false, ""
+}
+
 func (m *model) release(h *modelHold) (bool, engine.Code) {
 	switch h.State {
 	case engine.Paying:

@@ -18,9 +18,10 @@ const (
 	opClaim   kind = 202
 	opReturn  kind = 203
 	opRelease kind = 204
+	opBar     kind = 205
 )
 
-var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release"}
+var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release", opBar: "bar"}
 
 // op is one operation on its way through a lane.
 type op struct {

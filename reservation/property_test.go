@@ -184,7 +184,10 @@ func (x *machine) decide(ops []*op, asks []func() (*modelHold, bool, engine.Code
 func (x *machine) operation() (*op, func() (*modelHold, bool, engine.Code)) {
 	k := modelKey{rapid.Uint64Range(1, 5).Draw(x.T, "buyer"), rapid.Uint64Range(1, 6).Draw(x.T, "nonce")}
 	f := fenceNo(rapid.Uint64Range(1, 4).Draw(x.T, "fence"))
-	what := rapid.SampledFrom([]kind{opHold, opHold, opHold, opBegin, opBegin, opClaim, opReturn, opRelease}).Draw(x.T, "op")
+	if rapid.IntRange(0, 9).Draw(x.T, "barred") == 0 {
+		f = f.Barred()
+	}
+	what := rapid.SampledFrom([]kind{opHold, opHold, opHold, opBegin, opBegin, opClaim, opReturn, opRelease, opBar}).Draw(x.T, "op")
 	known := x.m.live()
 	if what != opHold && len(known) > 0 && rapid.IntRange(0, 9).Draw(x.T, "stray") > 0 {
 		k = rapid.SampledFrom(known).Draw(x.T, "of")
@@ -217,6 +220,8 @@ func (x *machine) operation() (*op, func() (*modelHold, bool, engine.Code)) {
 			replayed, code = x.m.giveBack(h, f)
 		case opRelease:
 			replayed, code = x.m.release(h)
+		case opBar:
+			replayed, code = x.m.bar(h, f)
 		}
 		return h, replayed, code
 	}

@@ -29,13 +29,13 @@ func NewAttempts(db *DB) *Attempts {
 }
 
 const attemptColumns = `p.id, p.reservation, p.buyer, p.amount, p.currency, p.method, p.email,
-	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.refund_reason, p.created_at, p.lease_until, p.parked`
+	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.cancelled, p.refund_reason, p.created_at, p.lease_until, p.parked`
 
 func scanAttempt(row pgx.CollectableRow) (engine.Attempt, error) {
 	var a engine.Attempt
 	var id, reservation []byte
 	err := row.Scan(&id, &reservation, &a.Buyer, &a.Amount.Amount, &a.Amount.Currency, &a.Method, &a.Email,
-		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked)
+		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Cancelled, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked)
 	if err != nil {
 		return a, err
 	}
@@ -64,8 +64,9 @@ func (a *Attempts) Find(ctx context.Context, id engine.AttemptID) (engine.Attemp
 
 // ByFence finds the attempt that a hold's fence names: CodeNotFound.
 func (a *Attempts) ByFence(ctx context.Context, id engine.ReservationID, f engine.Fence) (engine.Attempt, error) {
+	barred := f.Barred()
 	return a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p
-		WHERE p.reservation = $1 AND substring(p.id FROM 1 FOR 8) = $2`, id.Bytes(), f[:])
+		WHERE p.reservation = $1 AND substring(p.id FROM 1 FOR 8) IN ($2, $3)`, id.Bytes(), f[:], barred[:])
 }
 
 // movesTo lists the payment states from which one may be reached in one step.

@@ -40,16 +40,37 @@ func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.D
 }
 
 // Keep renews a lease that is still the caller's, and says CodeAttemptInProgress
-// if it is not, or if the attempt has ended.
+// if it is not, or if the attempt has ended or is being cancelled.
 func (a *Attempts) Keep(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
 	got, err := a.one(ctx, writing, `
 		UPDATE payments p SET lease_until = clock_timestamp() + $3::interval, updated_at = clock_timestamp()
-		WHERE p.id = $1 AND p.lease_until = $2 AND p.state IN `+unfinished+`
+		WHERE p.id = $1 AND p.lease_until = $2 AND p.cancelled = '' AND p.state IN `+unfinished+`
 		RETURNING `+attemptColumns, at.ID[:], at.LeaseUntil, lease)
-	if engine.CodeOf(err) == engine.CodeNotFound {
-		err = engine.E(engine.CodeAttemptInProgress, "payment attempt %s was taken over, or has ended", at.ID).After(time.Second)
+	return got, takenOver(at, err)
+}
+
+// Cancel does the same and notes that the attempt is to end at its provider.
+func (a *Attempts) Cancel(ctx context.Context, at engine.Attempt, reason string, lease time.Duration) (engine.Attempt, error) {
+	got, err := a.one(ctx, writing, `
+		UPDATE payments p SET cancelled = coalesce(nullif(p.cancelled, ''), $4), lease_until = clock_timestamp() + $3::interval, updated_at = clock_timestamp()
+		WHERE p.id = $1 AND p.lease_until = $2 AND p.state IN `+unfinished+`
+		RETURNING `+attemptColumns, at.ID[:], at.LeaseUntil, lease, reason)
+	return got, takenOver(at, err)
+}
+
+func takenOver(at engine.Attempt, err error) error {
+	if engine.CodeOf(err) != engine.CodeNotFound {
+		return err
 	}
-	return got, err
+	return engine.E(engine.CodeAttemptInProgress, "payment attempt %s was taken over, or has ended", at.ID).After(time.Second)
+}
+
+// Drop ends an attempt that no provider has seen. False: the lease is another's.
+func (a *Attempts) Drop(ctx context.Context, at engine.Attempt, reason string) (bool, error) {
+	n, err := a.change(ctx, `
+		UPDATE payments p SET state = 'voided', reason = $3, parked = '', lease_until = least(p.lease_until, clock_timestamp()), updated_at = clock_timestamp()
+		WHERE p.id = $1 AND p.state = 'authorising' AND p.lease_until = $2`, at.ID[:], at.LeaseUntil, reason)
+	return n == 1, err
 }
 
 // Park notes that no provider has seen an attempt, and ends its lease. False: the

@@ -2,6 +2,7 @@ package record_test
 
 import (
 	"testing"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -52,6 +53,55 @@ func TestALeaseThatWasTakenOverNeitherKeepsNorParksNorReroutes(t *testing.T) {
 		t.Fatal(err)
 	}
 	refused(got)
+}
+
+// A node that decides to cancel says so first: the money may be gone from then
+// on, so nobody keeps the attempt to take units for it, whoever has the lease.
+func TestACancelledAttemptIsNotKept(t *testing.T) {
+	db, _ := openRecord(t)
+	a := record.NewAttempts(db)
+	ev := event(create(t, db, "drop", 10), 1, 0)
+	at := begin(t, a, ev, long)
+	other := at
+	other.LeaseUntil = at.LeaseUntil.Add(time.Second)
+	_, err := a.Cancel(t.Context(), other, "hold_gone", long)
+	wantCode(t, err, engine.CodeAttemptInProgress)
+	for range 2 {
+		if at, err = a.Cancel(t.Context(), at, "hold_gone", over); err != nil || at.Cancelled != "hold_gone" {
+			t.Fatalf("%+v, %v", at, err)
+		}
+	}
+	_, err = a.Keep(t.Context(), at, long)
+	wantCode(t, err, engine.CodeAttemptInProgress)
+	if at, err = a.Resume(t.Context(), at.ID, long); err != nil || at.Cancelled != "hold_gone" {
+		t.Fatalf("whoever goes on does not learn of it: %+v, %v", at, err)
+	}
+	for _, f := range []engine.Fence{at.ID.Fence(), at.ID.Fence().Barred()} {
+		if by, err := a.ByFence(t.Context(), at.Reservation, f); err != nil || by.ID != at.ID {
+			t.Errorf("fence %x: %+v, %v", f, by, err)
+		}
+	}
+}
+
+// That no provider has seen an attempt is certain under its lease only.
+func TestOnlyTheLeaseDropsAnAttempt(t *testing.T) {
+	db, _ := openRecord(t)
+	a := record.NewAttempts(db)
+	ev := event(create(t, db, "drop", 10), 1, 0)
+	mine := begin(t, a, ev, over)
+	theirs, err := a.Resume(t.Context(), mine.ID, long)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := a.Drop(t.Context(), mine, "never_sent"); ok || err != nil {
+		t.Errorf("dropped %v, %v", ok, err)
+	}
+	if ok, err := a.Drop(t.Context(), theirs, "never_sent"); !ok || err != nil {
+		t.Errorf("dropped %v, %v", ok, err)
+	}
+	if got, err := a.Find(t.Context(), mine.ID); err != nil || got.State != engine.PaymentVoided || got.Reason != "never_sent" {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestTheQueueOfPaymentsIsBoundedAndListedAtOnce(t *testing.T) {

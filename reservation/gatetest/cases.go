@@ -245,6 +245,36 @@ var paying = []testCase{
 		w.is(r.State, engine.Accepted)
 		w.counts(s, 0, 4, 0, 0, 1)
 	}},
+	{"a hold that is taken away from its attempt can only be returned", func(w *world) {
+		s := w.sale(nil, 5)
+		h := w.hold(s, 1, 1, 0, 1)
+		again, err := w.Gate.Bar(w.ctx, s, h.ID, Fence(1))
+		w.ok(err)
+		w.that(again.State == engine.Held && again.Replayed, "%+v", again)
+		w.begin(s, h.ID, 1)
+		for i := range 2 {
+			b, err := w.Gate.Bar(w.ctx, s, h.ID, Fence(1))
+			w.ok(err)
+			w.that(b.State == engine.Paying && b.Fence == Fence(1).Barred() && b.Replayed == (i > 0), "%+v", b)
+		}
+		_, _, err = w.Gate.Claim(w.ctx, s, h.ID, Fence(1), nil)
+		w.code(err, engine.CodeAttemptInProgress)
+		_, err = w.Gate.BeginPayment(w.ctx, s, h.ID, Fence(1))
+		w.code(err, engine.CodeAttemptInProgress)
+		r, err := w.Gate.Return(w.ctx, s, h.ID, Fence(1))
+		w.ok(err)
+		w.is(r.State, engine.Paying)
+		w.counts(s, 0, 4, 0, 1, 0)
+		r, err = w.Gate.Return(w.ctx, s, h.ID, Fence(1).Barred())
+		w.ok(err)
+		w.is(r.State, engine.Held)
+		w.begin(s, h.ID, 2)
+		_, _, err = w.Gate.Claim(w.ctx, s, h.ID, Fence(2), nil)
+		w.ok(err)
+		b, err := w.Gate.Bar(w.ctx, s, h.ID, Fence(2))
+		w.ok(err)
+		w.that(b.State == engine.Accepted && b.Fence == Fence(2), "%+v", b)
+	}},
 	{"a claim of a hold that is due, released or never paying gets nothing", func(w *world) {
 		s := w.sale(w.short, 5)
 		due, released, held := w.hold(s, 1, 1, 0, 1), w.hold(s, 2, 1, 0, 1), w.hold(s, 3, 1, 0, 1)

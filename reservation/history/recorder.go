@@ -118,6 +118,11 @@ func (c *Client) HoldAll(ctx context.Context, s *engine.Sale, rs []engine.HoldRe
 	}
 }
 
+// Bar implements engine.Gate: the crowd pays nobody, so nothing is cancelled.
+func (c *Client) Bar(context.Context, *engine.Sale, engine.ReservationID, engine.Fence) (engine.Hold, error) {
+	return engine.Hold{}, engine.E(engine.CodeInternal, "a history has no bars")
+}
+
 // note completes an operation and keeps it.
 func (c *Client) note(o Op, call int64, h engine.Hold, err error) {
 	o.Client, o.Call, o.Return, o.Out, o.After = c.no, call, c.now(), h, -1

@@ -1,14 +1,14 @@
 -- moves.lua: what happens to a hold that exists.
 --
 -- takes    a body: operation1 nonce8 created5 fence8 size3 event, where begin,
---          claim and return have a fence and claim has an event
+--          claim, return and bar have a fence and claim has an event
 -- touches  nothing yet; write.lua writes
 -- gives    decide(operation, buyer, first, index), where its body begins at byte
 --          first of bodies; log_review, log_returned, events
 -- returns  below 0: a refusal; a string: 0 (changed) or 1 (not) and the hold
 
 local R_NOT_FOUND, R_EXPIRED, R_RELEASED, R_ATTEMPT, R_PAID, R_EXHAUSTED, R_PAYING = -4, -5, -6, -7, -8, -9, -10
-local BEGIN, CLAIM, RETURN, RELEASE = 201, 202, 203, 204
+local BEGIN, CLAIM, RETURN, RELEASE, BAR = 201, 202, 203, 204, 205
 local log_review, log_returned, events = {}, {}, {}
 local review5 = pack5(now + lease)
 
@@ -33,6 +33,10 @@ local function given_back(buyer, s, i, from)
   s = finish(buyer, s, i, S_RELEASED, now5, from)
   text[buyer] = forget(s)
   return '0' .. image(s, i)
+end
+
+local function opposite(c)
+  return char(255 - byte(c))
 end
 
 local function decide(operation, buyer, first, index)
@@ -68,6 +72,14 @@ local function decide(operation, buyer, first, index)
     log_returned[#log_returned + 1] = sub(s, j + 5, j + 9) .. buyer
     move(s, i + 10, j - 1, PAYING, HELD)
     return changed_to(buyer, s, i, j, S_HELD * 32 + meta % 32)
+  end
+
+  if operation == BAR then
+    if state ~= S_PAYING or not same then
+      return '1' .. image(s, i)
+    end
+    s = sub(s, 1, j + 14) .. string.gsub(fence, '.', opposite) .. sub(s, j + 23)
+    return changed_to(buyer, s, i, j, meta)
   end
 
   if state == S_ACCEPTED then
