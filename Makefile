@@ -36,9 +36,9 @@ simulate: ## 20,000 seeded schedules of many buyers, nodes and deaths through th
 	$(GO) test -count=1 -timeout 30m -v -run 'Schedules|Seed' ./engine -args -schedules 20000 $(ARGS)
 
 .PHONY: mutants
-mutants: ## breaks the gate in many ways, one at a time, and demands that the checks notice: minutes
+mutants: ## breaks gate, checkout and writer in many ways, one at a time, and demands that the checks notice: minutes
 	@scripts/deps.sh
-	$(GO) run ./reservation/mutants $(ARGS)
+	$(GO) run ./internal/mutants $(ARGS)
 
 .PHONY: crashpoints
 crashpoints: ## kills a node 20 times at each boundary of a checkout, under load, and looks at the books: minutes

@@ -129,10 +129,10 @@ func TestSuccessAfterTheUnitsAreGoneIsVoidedAtOnce(t *testing.T) {
 	for name, gone := range map[string]func(t *testing.T, w *world, id ReservationID){
 		"the hold's time is over": func(_ *testing.T, w *world, id ReservationID) {
 			w.now = w.now.Add(3 * time.Minute)
-			_, _ = w.Return(ctx, w.sale, id, w.holds[id].Fence)
+			_, _ = w.rob(id, w.holds[id].Fence)
 		},
 		"another tab pays meanwhile": func(t *testing.T, w *world, id ReservationID) {
-			_, _ = w.Return(ctx, w.sale, id, w.holds[id].Fence)
+			_, _ = w.rob(id, w.holds[id].Fence)
 			if r, err := w.engine().Checkout(ctx, pay(id, "ann", "k2", "pm_action")); err != nil || r.Action == nil {
 				t.Fatalf("the other tab gets %+v, %v", r, err)
 			}
@@ -164,7 +164,7 @@ type robbed struct {
 }
 
 func (r robbed) Authorise(ctx context.Context, a Attempt) (Payment, error) {
-	if _, err := r.Return(ctx, r.sale, r.id, a.ID.Fence()); err != nil {
+	if _, err := r.rob(r.id, a.ID.Fence()); err != nil {
 		return Payment{}, err
 	}
 	return r.provider.Authorise(ctx, a)

@@ -36,6 +36,7 @@ func scenarios() (out []scenario) {
 		{name: "the hold is given back meanwhile", method: "pm_ok", late: true},
 		{name: "declined, then another card", method: "pm_no", second: "pm_ok"},
 		{name: "two tabs", method: "pm_ok", second: "pm_ok"},
+		{name: "two tabs, the second one's bank takes its time", method: "pm_ok", second: "pm_processing"},
 		{name: "silent, and a second tab", method: "pm_charged_then_silent", second: "pm_ok"},
 		{name: "given back, and a second tab", method: "pm_ok", second: "pm_charged_then_silent", late: true},
 	} {
@@ -162,6 +163,9 @@ func (w *world) completeActions(to PaymentState) {
 
 func (w *world) check(t *testing.T, label string, id ReservationID, confirmed bool) {
 	t.Helper()
+	if len(w.freed) > 0 {
+		t.Errorf("%s: %v", label, w.freed)
+	}
 	if !w.stock.Conserved() {
 		t.Errorf("%s: units are not conserved: %+v", label, w.stock)
 	}

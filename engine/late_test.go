@@ -81,7 +81,7 @@ func TestANodeThatWasAwayTooLongDoesNotSellForVoidedMoney(t *testing.T) {
 	k1, k2 := NewAttemptID(id, "k1"), NewAttemptID(id, "k2")
 	e := w.engine()
 	e.Gate = stalled{w, func() {
-		_, _ = w.Return(ctx, w.sale, id, k1.Fence())
+		_, _ = w.rob(id, k1.Fence())
 		mustCheckout(t, w, pay(id, "ann", "k2", "pm_action"))
 		w.now = w.now.Add(20 * time.Second)
 		if err := w.engine().ResolveAttempt(ctx, *w.tries[k1]); err != nil || w.money[k1] != PaymentVoided {

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"fmt"
 	"log/slog"
 	"slices"
 	"time"
@@ -31,6 +32,7 @@ type world struct {
 	calls int
 	plan  map[int]fault // which calls fail, and how
 	trace []string
+	freed []string // units that were freed while their payment was alive
 
 	// In a simulation several stories run at once; see sim_test.go.
 	async bool                            // the order writer has turns of its own
@@ -190,6 +192,7 @@ func (w *world) Return(_ context.Context, _ *Sale, id ReservationID, f Fence) (o
 			return E(CodeNotFound, "")
 		}
 		if h.State == Paying && h.Fence == f {
+			w.mustBeDead(id, f)
 			if w.now.Before(id.CreatedAt().Add(w.sale.HoldTTL)) {
 				h.State = Held
 				w.move(&w.stock.Paying, &w.stock.Held, w.units(h))
@@ -202,6 +205,27 @@ func (w *world) Return(_ context.Context, _ *Sale, id ReservationID, f Fence) (o
 		return nil
 	})
 	return out, err
+}
+
+// mustBeDead notes units that go back to buyer or stock while the provider may
+// still take money for them: the payment is to be cancelled first. Where stories
+// interleave it may be noted and sent while a reaper that saw no note is on its way.
+func (w *world) mustBeDead(id ReservationID, f Fence) {
+	if w.async {
+		return
+	}
+	for _, a := range w.tries {
+		if m := w.money[a.ID]; a.Reservation == id && (a.ID.Fence() == f || a.ID.Fence().Barred() == f) && (m == PaymentAuthorised || m == PaymentUnknown || m == PaymentNeedsAction) {
+			w.freed = append(w.freed, fmt.Sprintf("%s was returned while attempt %s was %s", id, a.ID, m))
+		}
+	}
+}
+
+// rob takes a hold from a payment that is alive, as the engine never does.
+func (w *world) rob(id ReservationID, f Fence) (Hold, error) {
+	defer func(was bool) { w.async = was }(w.async)
+	w.async = true
+	return w.Return(context.Background(), w.sale, id, f)
 }
 
 func (w *world) Bar(_ context.Context, _ *Sale, id ReservationID, f Fence) (out Hold, err error) {

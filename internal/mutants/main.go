@@ -1,9 +1,9 @@
-// Command mutants breaks the gate on purpose, one way at a time, and demands that
-// the checks notice: `make mutants`. A check that lets a seeded bug pass guards
-// nothing.
+// Command mutants breaks the product on purpose, one way at a time, and demands
+// that the checks notice: `make mutants`. A check that lets a seeded bug pass
+// guards nothing.
 //
-// Each mutant is a small textual patch of a Lua part or a Go file of reservation/.
-// It is compiled in by `go build -overlay`, so neither the tree nor the product
+// Each mutant is a small textual patch of a Lua part or a Go file of its suite's
+// folder. It is compiled in by `go build -overlay`, so neither the tree nor the product
 // knows of it. A patch whose text is not found fails the run: the code has moved,
 // and the mutant must follow it.
 package main
@@ -15,11 +15,13 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,11 +36,28 @@ type check struct {
 	args      []string
 }
 
-var checks = []check{
-	{"conformance", "reservation", []string{"-test.run", "KeepsItsPromisesOnMiniredis"}},
-	{"property", "reservation", []string{"-test.run", "RandomBatchesAgreeWithTheModelOnMiniredis", "-rapid.nofailfile"}},
-	{"unit", "reservation", []string{"-test.short", "-test.timeout", "40s", "-test.run", "WhatArrives|FullQueue|CallerWhoLeaves|TwoEpochs|NotAddUp|NoConnection|Unanswered|ClosedGate|StaleLog|OneCallsBudget"}},
-	{"history", "reservation/history", []string{"-operations", "20000", "-patience", "15s", "-test.run", "WhatClientsSee|WhatNodesKnow|WithKills"}},
+// suite is a folder, its seeded bugs and the checks that guard it.
+type suite struct {
+	name, dir string
+	mutants   []mutant
+	checks    []check
+}
+
+var suites = []suite{
+	{"gate", "reservation/", gateMutants, []check{
+		{"conformance", "reservation", []string{"-test.run", "KeepsItsPromisesOnMiniredis"}},
+		{"property", "reservation", []string{"-test.run", "RandomBatchesAgreeWithTheModelOnMiniredis", "-rapid.nofailfile"}},
+		{"unit", "reservation", []string{"-test.short", "-test.timeout", "40s", "-test.run", "WhatArrives|FullQueue|CallerWhoLeaves|TwoEpochs|NotAddUp|NoConnection|Unanswered|ClosedGate|StaleLog|OneCallsBudget"}},
+		{"history", "reservation/history", []string{"-operations", "20000", "-patience", "15s", "-test.run", "WhatClientsSee|WhatNodesKnow|WithKills"}},
+	}},
+	{"checkout", "engine/", checkoutMutants, []check{
+		{"faults", "engine", []string{"-test.run", "TestAFaultAtAnyCall|TestManyFaults"}},
+		{"simulation", "engine", []string{"-test.run", "TestSchedules", "-schedules", "20000"}},
+		{"stories", "engine", []string{"-test.run", "TestCheckout|Late|Attempt|Money|Cancel|Double|Resolve|Queue"}},
+	}},
+	{"writer", "orders/record/", writerMutants, []check{
+		{"record", "orders/record", nil},
+	}},
 }
 
 // verdict is what one check said.
@@ -71,9 +90,11 @@ func run(ctx context.Context, only string, all bool) (err error) {
 	if err != nil {
 		return err
 	}
-	for _, m := range mutants { // at once, before minutes are spent
-		if _, err := m.patched(root); err != nil {
-			return err
+	for _, suite := range suites { // at once, before minutes are spent
+		for _, m := range suite.mutants {
+			if _, err := m.patched(root, suite.dir); err != nil {
+				return err
+			}
 		}
 	}
 	dir, err := os.MkdirTemp("", "flashsale-mutants-")
@@ -83,50 +104,22 @@ func run(ctx context.Context, only string, all bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	stack, err := devstack.Start(ctx, devstack.Options{
 		DataDir: filepath.Join(dir, "backends"), Ephemeral: true, Redis: devstack.Spec{Mode: devstack.Child, Fast: true},
-		Postgres: devstack.Spec{Mode: devstack.Off}, Kafka: devstack.Spec{Mode: devstack.Off},
+		Postgres: devstack.Spec{Mode: devstack.Child, Fast: true}, Kafka: devstack.Spec{Mode: devstack.Off},
 	})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, stack.Close()) }()
-	r := &runner{root: root, dir: dir, redis: stack.Redis.URL, all: all}
-
-	// What fails without a mutant cannot be what catches one.
-	fmt.Fprintln(os.Stderr, "no mutant: every check must pass")
-	r.all = true
-	sound, err := r.try(ctx, mutant{name: "none"})
-	if err != nil {
-		return err
-	}
-	for _, v := range sound {
-		if v.caught {
-			return fmt.Errorf("the %s check fails without a mutant: %s", v.check, v.why)
-		}
-	}
-	r.all = all
+	r := &runner{root: root, dir: dir, env: []string{testenv.EnvRedis + "=" + stack.Redis.URL, testenv.EnvPostgres + "=" + stack.Postgres.URL}, all: all}
 	survived := 0
 	table := tabwriter.NewWriter(os.Stdout, 0, 4, 2, ' ', 0)
-	fmt.Fprintln(table, "mutant\twhat it breaks\tcaught by\tafter\tits word")
-	for i, m := range mutants {
-		if !match.MatchString(m.name) {
-			continue
-		}
-		fmt.Fprintf(os.Stderr, "%d of %d: %s\n", i+1, len(mutants), m.name)
-		vs, err := r.try(ctx, m)
+	fmt.Fprintln(table, "suite\tmutant\twhat it breaks\tcaught by\tafter\tits word")
+	for _, suite := range suites {
+		n, err := r.suite(ctx, suite, match, table)
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
+			return fmt.Errorf("%s: %w", suite.name, err)
 		}
-		caught := false
-		for _, v := range vs {
-			if v.caught {
-				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\n", m.name, m.breaks, v.check, v.took.Round(time.Second/10), v.why)
-				caught = true
-			}
-		}
-		if !caught {
-			fmt.Fprintf(table, "%s\t%s\tSURVIVED\t\t\n", m.name, m.breaks)
-			survived++
-		}
+		survived += n
 	}
 	if err := table.Flush(); err != nil {
 		return err
@@ -135,6 +128,44 @@ func run(ctx context.Context, only string, all bool) (err error) {
 		return fmt.Errorf("%d mutants survived", survived)
 	}
 	return nil
+}
+
+// suite tries the mutants of one suite and says how many survived.
+func (r *runner) suite(ctx context.Context, s suite, match *regexp.Regexp, table io.Writer) (survived int, err error) {
+	some := slices.DeleteFunc(slices.Clone(s.mutants), func(m mutant) bool { return !match.MatchString(m.name) })
+	if len(some) == 0 {
+		return 0, nil
+	}
+	// What fails without a mutant cannot be what catches one.
+	fmt.Fprintf(os.Stderr, "%s, no mutant: every check must pass\n", s.name)
+	sound, err := r.try(ctx, s, mutant{name: "none"}, true)
+	if err != nil {
+		return 0, err
+	}
+	for _, v := range sound {
+		if v.caught {
+			return 0, fmt.Errorf("the %s check fails without a mutant: %s", v.check, v.why)
+		}
+	}
+	for i, m := range some {
+		fmt.Fprintf(os.Stderr, "%s, %d of %d: %s\n", s.name, i+1, len(some), m.name)
+		vs, err := r.try(ctx, s, m, r.all)
+		if err != nil {
+			return 0, fmt.Errorf("%s: %w", m.name, err)
+		}
+		caught := false
+		for _, v := range vs {
+			if v.caught {
+				fmt.Fprintf(table, "%s\t%s\t%s\t%s\t%s\t%s\n", s.name, m.name, m.breaks, v.check, v.took.Round(time.Second/10), v.why)
+				caught = true
+			}
+		}
+		if !caught {
+			fmt.Fprintf(table, "%s\t%s\t%s\tSURVIVED\t\t\n", s.name, m.name, m.breaks)
+			survived++
+		}
+	}
+	return survived, nil
 }
 
 func moduleRoot(ctx context.Context) (string, error) {
@@ -146,19 +177,20 @@ func moduleRoot(ctx context.Context) (string, error) {
 }
 
 type runner struct {
-	root, dir, redis string
-	all              bool
+	root, dir string
+	env       []string
+	all       bool
 }
 
 // try builds the tests with a mutant in and lets the checks look for it.
-func (r *runner) try(ctx context.Context, m mutant) ([]verdict, error) {
-	overlay, err := r.overlay(m)
+func (r *runner) try(ctx context.Context, s suite, m mutant, all bool) ([]verdict, error) {
+	overlay, err := r.overlay(s.dir, m)
 	if err != nil {
 		return nil, err
 	}
 	built := map[string]string{}
 	var out []verdict
-	for _, c := range checks {
+	for _, c := range s.checks {
 		bin := built[c.pkg]
 		if bin == "" {
 			bin = filepath.Join(r.dir, strings.ReplaceAll(c.pkg, "/", "_")+".test")
@@ -174,7 +206,7 @@ func (r *runner) try(ctx context.Context, m mutant) ([]verdict, error) {
 			return nil, err
 		}
 		out = append(out, v)
-		if v.caught && !r.all {
+		if v.caught && !all {
 			break
 		}
 	}
@@ -185,7 +217,7 @@ func (r *runner) look(ctx context.Context, c check, bin string) verdict {
 	began := time.Now()
 	test := exec.CommandContext(ctx, bin, append([]string{"-test.failfast", "-test.timeout", "2m"}, c.args...)...)
 	test.Dir = r.dir
-	test.Env = append(os.Environ(), testenv.EnvRedis+"="+r.redis)
+	test.Env = append(os.Environ(), r.env...)
 	text, err := test.CombinedOutput()
 	return verdict{check: c.name, caught: err != nil, took: time.Since(began), why: reason(text)}
 }
@@ -207,8 +239,8 @@ func reason(text []byte) string {
 }
 
 // overlay writes the patched files and the list that the go command reads.
-func (r *runner) overlay(m mutant) (string, error) {
-	files, err := m.patched(r.root)
+func (r *runner) overlay(dir string, m mutant) (string, error) {
+	files, err := m.patched(r.root, dir)
 	if err != nil {
 		return "", err
 	}

@@ -13,14 +13,14 @@ type mutant struct {
 	patches      []patch
 }
 
-// patch replaces text that occurs once in a file of reservation/.
+// patch replaces text that occurs once in a file of the suite's folder.
 type patch struct{ file, find, put string }
 
 // patched gives the mutant's files by name, from the module's root.
-func (m mutant) patched(root string) (map[string]string, error) {
+func (m mutant) patched(root, dir string) (map[string]string, error) {
 	files := map[string]string{}
 	for _, p := range m.patches {
-		name := "reservation/" + p.file
+		name := dir + p.file
 		text, ok := files[name]
 		if !ok {
 			b, err := os.ReadFile(filepath.Join(root, filepath.FromSlash(name)))
@@ -40,8 +40,8 @@ func (m mutant) patched(root string) (map[string]string, error) {
 // noConservation takes the last check away, where a bug is to be seen without it.
 var noConservation = patch{"lua/write.lua", "if a + h + p + s ~= c[STOCK] or a < 0 or h < 0 or p < 0 or s < 0 then", "if false then"}
 
-// mutants are the seeded bugs: those that others shipped, first.
-var mutants = []mutant{
+// gateMutants are the seeded bugs of the gate: those that others shipped, first.
+var gateMutants = []mutant{
 	{"n-plus-one", "one unit more than there is can be held", []patch{
 		noConservation,
 		{"lua/hold.lua", "if c[AVAILABLE] < units then", "if c[AVAILABLE] < units - 1 then"},
