@@ -14,6 +14,12 @@ type RecordAudit interface {
 	// without an authorised or captured payment of it, unless an operator had it
 	// refunded; and captured payments without a confirmed order.
 	Unpaid(ctx context.Context, saleNo uint32) ([]UnpaidOrder, error)
+	// Money gives attempts whose movements in the money ledger do not come to the
+	// payment's state and amount, and movements of attempts that are not there.
+	Money(ctx context.Context, saleNo uint32) ([]UnpaidOrder, error)
+	// Brief gives every SKU of all sales that are at the gate and not closed,
+	// from sums that are kept up to date: it costs the same however many orders there are.
+	Brief(ctx context.Context) ([]RecordBrief, error)
 	// Standing says how the record sees attempts; those that it does not know
 	// are left out.
 	Standing(ctx context.Context, attempts []AttemptID) ([]Standing, error)
@@ -30,12 +36,27 @@ type RecordTotals struct {
 	LedgerSold  int64 // sum of the ledger's sold movements
 	Orders      int64 // sum over confirmed orders
 	Refused     int64 // sum over refused orders
+
+	RunningStock int64 // the ledger's running sums and what was added since
+	RunningSold  int64
+}
+
+// RecordBrief is one SKU's units in the record, without counting its orders.
+type RecordBrief struct {
+	SaleNo       uint32
+	No           uint16
+	Stock        int64 // the SKU row
+	Sold         int64 // the SKU row
+	RunningStock int64 // the ledger's running sums and what was added since
+	RunningSold  int64
+	Refused      int64 // sum over refused orders
 }
 
 // UnpaidOrder is an order and its money that do not agree.
 type UnpaidOrder struct {
 	ID      ReservationID
 	Attempt AttemptID
+	Cause   Cause
 	Reason  string
 }
 

@@ -43,7 +43,7 @@ func (v *Verifier) books(ctx context.Context, out *Verdict) error {
 	}
 	for id, p := range all {
 		s := standing[id]
-		detail, open := disagree(p, s)
+		cause, detail, open := disagree(p, s)
 		if open {
 			out.Checked.Unresolved++
 		}
@@ -51,7 +51,7 @@ func (v *Verifier) books(ctx context.Context, out *Verdict) error {
 		if detail == "" || slices.ContainsFunc(out.Findings, func(f Finding) bool { return f.Attempt == id.String() }) {
 			continue
 		}
-		out.add("unpaid", 1, Finding{Attempt: id.String()}, "attempt %s of %d %s: %s", id, p.Amount.Amount, p.Amount.Currency, detail)
+		out.add("unpaid", cause, 1, Finding{Attempt: id.String()}, "attempt %s of %d %s: %s", id, p.Amount.Amount, p.Amount.Currency, detail)
 	}
 	return nil
 }
@@ -77,35 +77,37 @@ func (v *Verifier) standing(ctx context.Context, all map[AttemptID]inBooks) (map
 
 // disagree says what is wrong between the provider and the record about one
 // attempt, or that it is open: on its way to an end.
-func disagree(p inBooks, s Standing) (detail string, open bool) {
+func disagree(p inBooks, s Standing) (cause Cause, detail string, open bool) {
 	resolving := s.State == PaymentAuthorising || s.State == PaymentUnknown || s.State == PaymentNeedsAction || s.State == PaymentAuthorised
 	switch p.State {
 	case PaymentCaptured:
 		switch {
 		case p.charges > 1:
-			return "the provider captured it more than once", false
+			return CauseChargedTwice, "the provider captured it more than once", false
 		case s.Owed || !s.Ordered && resolving: // a refund, or an order, is on its way
-			return "", true
+			return "", "", true
+		case !s.Ordered && s.State == "":
+			return CauseStranger, "the provider captured it, and the record does not know the attempt", false
 		case !s.Ordered:
-			return "the provider captured it, and no confirmed order has it", false
+			return CauseTaken, "the provider captured it, and no confirmed order has it", false
 		case s.Amount != p.Amount:
-			return "the provider captured another amount than the record has", false
+			return CauseAmount, "the provider captured another amount than the record has", false
 		}
 	case PaymentAuthorised, PaymentNeedsAction, PaymentUnknown:
 		switch {
 		case resolving:
-			return "", true
+			return "", "", true
 		case s.Ordered: // captured by the time the record was asked
-			return "", false
+			return "", "", false
 		case p.State == PaymentAuthorised && s.State == "":
-			return "the provider holds the money, and the record does not know the attempt", false
+			return CauseStranger, "the provider holds the money, and the record does not know the attempt", false
 		case p.State == PaymentAuthorised:
-			return "the provider holds the money, and the record has ended the attempt: " + string(s.State), false
+			return CauseHeldOn, "the provider holds the money, and the record has ended the attempt: " + string(s.State), false
 		}
 	case PaymentVoided, PaymentDeclined, PaymentRefunded:
 		if s.Ordered && (p.State != PaymentRefunded || !s.Owed) {
-			return "a confirmed order was paid by it, and at the provider it is " + string(p.State), false
+			return CauseOrderMoney, "a confirmed order was paid by it, and at the provider it is " + string(p.State), false
 		}
 	}
-	return "", resolving && s.State != PaymentAuthorised && !s.Ordered
+	return "", "", resolving && s.State != PaymentAuthorised && !s.Ordered
 }

@@ -30,6 +30,8 @@ type Verdict struct {
 	Unpaid   int       `json:"unpaid"`   // orders and money that do not agree
 	Checked  Checked   `json:"checked"`
 	Findings []Finding `json:"findings"`
+	Fast     bool      `json:"fast,omitempty"`    // the counters only: see Fast
+	Repairs  []Repair  `json:"repairs,omitempty"` // one per finding; Verify leaves them to a Repairer
 }
 
 // Clean says whether all four are zero.
@@ -51,6 +53,7 @@ type Checked struct {
 // Finding is one thing that is wrong.
 type Finding struct {
 	Kind        string `json:"kind"` // oversold, lost, drift or unpaid
+	Cause       Cause  `json:"cause"`
 	Count       int    `json:"count"`
 	Sale        string `json:"sale,omitempty"`
 	SKU         string `json:"sku,omitempty"`
@@ -61,17 +64,21 @@ type Finding struct {
 }
 
 func (f Finding) key() string {
-	return f.Kind + "|" + f.Sale + "|" + f.SKU + "|" + f.Order + "|" + f.Attempt
+	return f.Kind + "|" + string(f.Cause) + "|" + f.Sale + "|" + f.SKU + "|" + f.Order + "|" + f.Attempt
 }
 
 // Verify looks until nothing is wrong, or until what is wrong has stayed so for
 // the settling time: a view is always read a moment before or after another.
 func (v *Verifier) Verify(ctx context.Context) (Verdict, error) {
+	return v.until(ctx, v.look)
+}
+
+func (v *Verifier) until(ctx context.Context, look func(context.Context) (Verdict, error)) (Verdict, error) {
 	began := v.Clock.Now()
 	deadline := began.Add(v.Settle)
 	var before map[string]bool
 	for {
-		verdict, err := v.look(ctx)
+		verdict, err := look(ctx)
 		if err != nil {
 			return verdict, err
 		}
@@ -79,7 +86,7 @@ func (v *Verifier) Verify(ctx context.Context) (Verdict, error) {
 		if before != nil {
 			verdict.keep(before) // what only one look saw was in flight
 		}
-		if len(verdict.Findings) == 0 && verdict.Checked.InFlight == 0 || done {
+		if len(verdict.Findings) == 0 && (verdict.Checked.InFlight == 0 || verdict.Fast) || done {
 			verdict.count()
 			verdict.Checked.TookMS = v.Clock.Now().Sub(began).Milliseconds()
 			return verdict, nil
@@ -118,8 +125,8 @@ func (v *Verdict) count() {
 	}
 }
 
-func (v *Verdict) add(kind string, n int, f Finding, format string, args ...any) {
-	f.Kind, f.Count, f.Detail = kind, n, fmt.Sprintf(format, args...)
+func (v *Verdict) add(kind string, cause Cause, n int, f Finding, format string, args ...any) {
+	f.Kind, f.Cause, f.Count, f.Detail = kind, cause, n, fmt.Sprintf(format, args...)
 	v.Findings = append(v.Findings, f)
 }
 
@@ -168,24 +175,29 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 	if err != nil {
 		return err
 	}
-	for _, id := range missing {
-		out.add("lost", 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the gate accepted reservation %s, and the record has no order %s", id, id.Order())
-	}
 	orphans, err := v.Record.Orphans(ctx, s.No)
 	if err != nil {
 		return err
 	}
-	for _, id := range orphans {
-		if !slices.Contains(missing, id) {
-			out.add("lost", 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the ledger sold units to order %s, which is not there", id.Order())
+	for _, id := range missing {
+		if !slices.Contains(orphans, id) {
+			out.add("lost", CauseNoOrder, 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the gate accepted reservation %s, and the record has no order %s", id, id.Order())
 		}
+	}
+	for _, id := range orphans {
+		out.add("lost", CauseOrderGone, 1, Finding{Sale: s.ID, Reservation: id.String(), Order: id.Order()}, "the ledger sold units to order %s, which is not there", id.Order())
 	}
 	unpaid, err := v.Record.Unpaid(ctx, s.No)
 	if err != nil {
 		return err
 	}
+	money, err := v.Record.Money(ctx, s.No)
+	if err != nil {
+		return err
+	}
+	unpaid = append(unpaid, money...)
 	for _, u := range unpaid {
-		out.add("unpaid", 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order(), Attempt: u.Attempt.String()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
+		out.add("unpaid", u.Cause, 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order(), Attempt: u.Attempt.String()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
 	}
 	return nil
 }
@@ -197,27 +209,39 @@ func compare(s *Sale, totals []RecordTotals, counters []Counters, out *Verdict) 
 		gate[c.No] = c
 	}
 	for _, t := range totals {
-		it, _ := s.ItemByNo(t.No)
-		at := Finding{Sale: s.ID, SKU: it.SKU}
 		out.Checked.SKUs++
 		out.Checked.Orders += t.Orders
+		at := at(s, t.No)
 		if over := max(t.Sold, t.Orders) - t.Stock; over > 0 {
-			out.add("oversold", int(over), at, "%d units of stock, %d sold by the SKU row, %d in orders", t.Stock, t.Sold, t.Orders)
+			out.add("oversold", CauseOversold, int(over), at, "%d units of stock, %d sold by the SKU row, %d in orders", t.Stock, t.Sold, t.Orders)
 		}
 		if t.Sold != t.LedgerSold || t.Sold != t.Orders || t.Stock != t.LedgerStock {
-			out.add("drift", 1, at, "the record disagrees with itself: stock %d (ledger %d), sold %d (ledger %d, orders %d)", t.Stock, t.LedgerStock, t.Sold, t.LedgerSold, t.Orders)
+			out.add("drift", CauseRecordSums, 1, at, "the record disagrees with itself: stock %d (ledger %d), sold %d (ledger %d, orders %d)", t.Stock, t.LedgerStock, t.Sold, t.LedgerSold, t.Orders)
+		}
+		if t.RunningSold != t.LedgerSold || t.RunningStock != t.LedgerStock {
+			out.add("drift", CauseRunningSums, 1, at, "the running sums of the ledger say stock %d and sold %d, its rows %d and %d", t.RunningStock, t.RunningSold, t.LedgerStock, t.LedgerSold)
 		}
 		c, ok := gate[t.No]
-		switch {
-		case !ok:
-			out.add("drift", 1, at, "the gate does not know the SKU")
-		case !c.Conserved():
-			out.add("drift", 1, at, "the gate does not conserve: stock %d, available %d, held %d, paying %d, sold %d, in flight between shards %d", c.Stock, c.Available, c.Held, c.Paying, c.Sold, c.InFlight)
-		case c.Stock != t.Stock:
-			out.add("drift", 1, at, "the gate has stock %d, the record %d", c.Stock, t.Stock)
-		case c.Sold < t.Sold:
-			out.add("drift", 1, at, "the gate has sold %d, the record %d", c.Sold, t.Sold)
-		}
+		holdAgainst(at, t.Stock, t.Sold, c, ok, out)
+	}
+}
+
+func at(s *Sale, no uint16) Finding {
+	it, _ := s.ItemByNo(no)
+	return Finding{Sale: s.ID, SKU: it.SKU}
+}
+
+// holdAgainst compares one SKU of the gate with what the record said before.
+func holdAgainst(at Finding, stock, sold int64, c Counters, known bool, out *Verdict) {
+	switch {
+	case !known:
+		out.add("drift", CauseGateUnknown, 1, at, "the gate does not know the SKU")
+	case !c.Conserved():
+		out.add("drift", CauseGateSums, 1, at, "the gate does not conserve: stock %d, available %d, held %d, paying %d, sold %d, in flight between shards %d", c.Stock, c.Available, c.Held, c.Paying, c.Sold, c.InFlight)
+	case c.Stock != stock:
+		out.add("drift", CauseGateStock, 1, at, "the gate has stock %d, the record %d", c.Stock, stock)
+	case c.Sold < sold:
+		out.add("drift", CauseGateBehind, 1, at, "the gate has sold %d, the record %d", c.Sold, sold)
 	}
 }
 

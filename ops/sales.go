@@ -244,19 +244,6 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
 	return engine.E(engine.CodeNotFound, "no reservation %s", id)
 }
 
-func (s *Server) verify(w http.ResponseWriter, r *http.Request) error {
-	settle, err := duration("settle", r.URL.Query().Get("settle"), 5*time.Second)
-	if err != nil {
-		return err
-	}
-	verdict, err := s.Verify(r.Context(), min(settle, time.Minute))
-	if err != nil {
-		return err
-	}
-	reply(w, http.StatusOK, verdict)
-	return nil
-}
-
 func (s *Server) getOrder(w http.ResponseWriter, r *http.Request) error {
 	id, ok := engine.ParseOrderID(r.PathValue("id"))
 	if !ok {

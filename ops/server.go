@@ -72,7 +72,7 @@ type Options struct {
 	Orders    Orders
 	Payments  Payments // nil: its paths are not there
 	Resolver  Resolver // goes with Payments
-	Verify    func(ctx context.Context, settle time.Duration) (engine.Verdict, error)
+	Truth     Truth
 	Ready     func(ctx context.Context) error
 	Breaker   func() string // the payment breaker's state
 	Breakers  Breakers      // all of them; nil: there are none
@@ -153,7 +153,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /admin/v1/breakers", s.allow(Viewer, s.listBreakers))
 	m.HandleFunc("POST /admin/v1/breakers/{name}/{verb}", s.allow(Operator, s.setBreaker))
 	s.paymentRoutes(m)
-	m.HandleFunc("GET /admin/v1/verify", s.allow(Viewer, s.verify))
+	s.truthRoutes(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

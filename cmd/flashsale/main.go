@@ -61,6 +61,7 @@ type CLI struct {
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
+	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`
 	Loadtest loadtestCmd `cmd:"" help:"Send buyers at a sale, open loop, and end with verify."`
 	Bench    benchCmd    `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
 

@@ -53,6 +53,7 @@ type node struct {
 	router    *payment.Router
 	engine    *engine.Engine
 	lifecycle *engine.Lifecycle
+	truth     *truth
 
 	public  *api.Server
 	admin   *ops.Server
@@ -204,6 +205,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
 	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
+	n.truth = newTruth(n)
 	return err
 }
 
@@ -223,7 +225,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Verify: n.verify, Ready: n.ready,
+	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Truth: n.truth, Ready: n.ready,
 		Breaker: n.router.State, Breakers: breakerDesk{n}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
@@ -316,11 +318,4 @@ func (n *node) ready(ctx context.Context) error {
 	}
 	_ = g.Wait()
 	return errors.Join(all...)
-}
-
-// verify compares everything with everything, now.
-func (n *node) verify(ctx context.Context, settle time.Duration) (engine.Verdict, error) {
-	v := engine.Verifier{Sales: n.sales.List, Gate: n.gate, Outbox: n.gate, Stream: n.stream, Record: record.NewAudit(n.db),
-		Books: n.router, Clock: systemClock{}, Settle: settle, Pause: 100 * time.Millisecond}
-	return v.Verify(ctx)
 }

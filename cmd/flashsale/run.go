@@ -112,6 +112,7 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 		Overdue: func(s *engine.Sale, h engine.Hold) { worker.Offer(s, h) }}
 	roles[roleReaper] = reaper.Run
 	roles["clock"] = n.clock
+	roles["sealer"] = orders.NewSealer(n.truth.chain, n.log, n.reg).Run
 	return nil
 }
 

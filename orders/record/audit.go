@@ -41,10 +41,11 @@ func (a *Audit) Totals(ctx context.Context, saleNo uint32) ([]engine.RecordTotal
 				sum((l->>'quantity')::bigint) FILTER (WHERE o.state = 'refused') AS refused
 			FROM orders o, jsonb_array_elements(o.lines) l
 			WHERE o.id BETWEEN $2 AND $3 GROUP BY 1
-		)
+		), running AS (`+runningSQL+`)
 		SELECT k.no, k.stock, k.sold, coalesce(g.stock, 0)::bigint, coalesce(g.sold, 0)::bigint,
-			coalesce(o.confirmed, 0)::bigint, coalesce(o.refused, 0)::bigint
+			coalesce(o.confirmed, 0)::bigint, coalesce(o.refused, 0)::bigint, coalesce(r.stock, 0)::bigint, coalesce(r.sold, 0)::bigint
 		FROM skus k LEFT JOIN ledger g ON g.sku_no = k.no LEFT JOIN ordered o ON o.no = k.no
+			LEFT JOIN running r ON r.sale_no = k.sale_no AND r.sku_no = k.no
 		WHERE k.sale_no = $1 ORDER BY k.no`, int64(saleNo), from, to)
 }
 
@@ -83,7 +84,7 @@ func (a *Audit) Orphans(ctx context.Context, saleNo uint32) ([]engine.Reservatio
 func (a *Audit) Unpaid(ctx context.Context, saleNo uint32) ([]engine.UnpaidOrder, error) {
 	from, to := saleRange(saleNo)
 	return collect(ctx, a.db, scanUnpaid, `
-		SELECT o.id, o.attempt, CASE
+		SELECT o.id, o.attempt, '`+string(engine.CauseOrderMoney)+`', CASE
 			WHEN p.id IS NULL THEN 'the payment attempt is not on record'
 			WHEN p.state NOT IN ('authorised', 'captured') AND NOT (p.state = 'refunded' AND p.refund_reason <> '') THEN 'the payment is ' || p.state
 			ELSE format('the payment is of %s %s, the order of %s %s', p.amount, p.currency, o.total, o.currency) END
@@ -91,13 +92,13 @@ func (a *Audit) Unpaid(ctx context.Context, saleNo uint32) ([]engine.UnpaidOrder
 		WHERE o.id BETWEEN $2 AND $3 AND o.state = 'confirmed'
 			AND (p.id IS NULL OR p.state NOT IN ('authorised', 'captured') AND NOT (p.state = 'refunded' AND p.refund_reason <> '') OR p.amount <> o.total OR p.currency <> o.currency)
 		UNION ALL
-		SELECT o.id, o.attempt, format('its lines come to %s, its total is %s', l.sum, o.total)
+		SELECT o.id, o.attempt, '`+string(engine.CauseOrderTotal)+`', format('its lines come to %s, its total is %s', l.sum, o.total)
 		FROM orders o, LATERAL (
 			SELECT sum((x->>'quantity')::bigint * k.unit_price) AS sum FROM jsonb_array_elements(o.lines) x
 			LEFT JOIN skus k ON k.sale_no = $1 AND k.no = (x->>'no')::int) l
 		WHERE o.id BETWEEN $2 AND $3 AND o.state = 'confirmed' AND l.sum IS DISTINCT FROM o.total
 		UNION ALL
-		SELECT p.reservation, p.id, 'the payment is captured, and no confirmed order has it'
+		SELECT p.reservation, p.id, '`+string(engine.CauseCaptured)+`', 'the payment is captured, and no confirmed order has it'
 		FROM payments p
 		WHERE p.sale_no = $1 AND p.state = 'captured'
 			AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.attempt = p.id AND o.state = 'confirmed')`,
@@ -169,7 +170,7 @@ func scanStanding(row pgx.CollectableRow) (s engine.Standing, err error) {
 
 func scanUnpaid(row pgx.CollectableRow) (u engine.UnpaidOrder, err error) {
 	var id, attempt []byte
-	err = row.Scan(&id, &attempt, &u.Reason)
+	err = row.Scan(&id, &attempt, &u.Cause, &u.Reason)
 	u.ID, _ = engine.ReservationIDFromBytes(id)
 	copy(u.Attempt[:], attempt)
 	return u, err

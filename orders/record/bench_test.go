@@ -1,11 +1,14 @@
 package record_test
 
 import (
+	"context"
 	"encoding/binary"
 	"fmt"
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -76,4 +79,45 @@ func BenchmarkBegin(b *testing.B) {
 			b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "attempts/s")
 		})
 	}
+}
+
+// BenchmarkChain measures sealing and checking a million rows, and a look at the
+// counters beside them.
+func BenchmarkChain(b *testing.B) {
+	const rows, piece = 1_000_000, 2000
+	db, url := openRecord(b)
+	s := create(b, db, "drop", engine.MaxStock)
+	if err := psql(b, url, `UPDATE sales SET epoch = 1, state = 'open'`); err != nil {
+		b.Fatal(err)
+	}
+	c, err := pgx.Connect(b.Context(), url)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	for i := range rows / piece {
+		if _, err := c.Exec(b.Context(), `INSERT INTO stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor)
+			SELECT $1, 0, 'sold', 1, 'order', 'ord_00000004000000000000000000000000' || lpad(n::text, 8, '0'), 'order-writer' FROM generate_series($2::int, $3) n`, s.No, i*piece, (i+1)*piece-1); err != nil {
+			b.Fatal(err)
+		}
+	}
+	if err := psql(b, url, `UPDATE skus SET sold = $1`, rows); err != nil {
+		b.Fatal(err)
+	}
+	chain := record.NewChain(db)
+	began := time.Now()
+	sealAll(b, chain)
+	sealing := time.Since(began)
+	began = time.Now()
+	if r := check(b, chain, 0, ""); !r.Intact() || r.Rows != rows+2 {
+		b.Fatalf("%+v", r)
+	}
+	checking := time.Since(began)
+	for b.Loop() {
+		if got, err := record.NewAudit(db).Brief(b.Context()); err != nil || got[0].RunningSold != rows {
+			b.Fatalf("%+v, %v", got, err)
+		}
+	}
+	b.ReportMetric(rows/sealing.Seconds(), "sealed/s")
+	b.ReportMetric(rows/checking.Seconds(), "checked/s")
 }

@@ -40,8 +40,10 @@ const existingSQL = `SELECT o.id, o.state, o.provider,
 
 // byIndexSQL makes every statement of the transaction go by its primary keys. A
 // batch touches rows that it names; without statistics, which a table that fills
-// within a minute has not got yet, the planner would rather read all of it.
-const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true)`
+// within a minute has not got yet, the planner would rather read all of it. It
+// also says who moves the money, for the money ledger.
+const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+	set_config('flashsale.actor', '` + writerActor + `', true), set_config('flashsale.reason', 'order', true)`
 
 // read locks and reads all that the batch touches, in one round trip.
 func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch) error {

@@ -30,14 +30,24 @@ type Migration struct {
 }
 
 // Migrate brings the database's schema up to this program's. Several nodes may
-// call it at once: one works, the others wait, at most five minutes.
+// call it at once: one works, the others wait, at most five minutes. A database
+// that was restored from a dump is made ready for its new server, see liftBase.
 func Migrate(ctx context.Context, url string) error {
-	return withMigrations(ctx, url, func(p *goose.Provider) error {
+	err := withMigrations(ctx, url, func(p *goose.Provider) error {
 		if _, err := p.Up(ctx); err != nil {
 			return fmt.Errorf("record: migrate: %w", err)
 		}
 		return nil
 	})
+	if err != nil {
+		return err
+	}
+	c, err := pgx.Connect(ctx, url)
+	if err != nil {
+		return classify(err, reading)
+	}
+	defer c.Close(context.WithoutCancel(ctx))
+	return classify(pgx.BeginFunc(ctx, c, func(tx pgx.Tx) error { return liftBase(ctx, tx) }), reading)
 }
 
 // Status lists the schema's steps, applied or not, and changes nothing but

@@ -80,7 +80,8 @@ func (a *Attempts) noteOnce(ctx context.Context, in []noting, which []int) (map[
 				SELECT *, string_to_array(moves, ' ') AS from_states
 				FROM unnest($1::bytea[], $2::text[], $3::text[], $4::text[], $5::text[], $6::text[], $7::text[], $8::text[], $9::timestamptz[])
 					AS n (id, state, moves, provider, ref, reason, action, url, lease)),
-			locked AS MATERIALIZED (SELECT p.id FROM payments p WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE)
+			locked AS MATERIALIZED (SELECT p.id FROM payments p WHERE p.id = ANY ($1) ORDER BY p.id FOR UPDATE),
+			who AS MATERIALIZED (SELECT set_config('flashsale.actor', 'payments', true)) -- for the money ledger
 			UPDATE payments p SET
 				state        = CASE WHEN p.state = ANY (n.from_states) THEN n.state ELSE p.state END,
 				provider     = CASE WHEN p.state = ANY (n.from_states) OR p.state = n.state AND p.provider = '' THEN coalesce(nullif(n.provider, ''), p.provider) ELSE p.provider END,
@@ -91,7 +92,7 @@ func (a *Attempts) noteOnce(ctx context.Context, in []noting, which []int) (map[
 				parked       = CASE WHEN p.state = ANY (n.from_states) THEN '' ELSE p.parked END,
 				lease_until  = CASE WHEN n.lease IS NULL OR n.lease = p.lease_until THEN least(p.lease_until, clock_timestamp()) ELSE p.lease_until END,
 				updated_at   = clock_timestamp()
-			FROM n, locked l WHERE p.id = n.id AND l.id = p.id
+			FROM n, locked l, who WHERE p.id = n.id AND l.id = p.id
 			RETURNING p.id`, ids, state, from, provider, ref, reason, action, url, lease)
 		if err != nil {
 			return err

@@ -1,0 +1,60 @@
+package record
+
+import (
+	"context"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/pressly/goose/v3"
+
+	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
+)
+
+func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T) {
+	url := testenv.Postgres(t)
+	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
+		_, err := p.UpTo(t.Context(), 5)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	for _, sql := range []string{
+		`INSERT INTO stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor) SELECT 1, 0, 'stock', 1, 'old', n::text, 'old' FROM generate_series(1, 10000) n`,
+		`INSERT INTO audit_log (actor, act, target) VALUES ('old', 'create', 'drop')`,
+		`INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)
+			SELECT decode(lpad(n::text, 32, '0'), 'hex'), decode(lpad('1', 8, '0') || lpad(n::text, 42, '0'), 'hex'), 1, 'ada', 500, 'USD', 'pm', '',
+				(ARRAY['authorising', 'authorised', 'captured', 'refunded', 'voided', 'declined'])[n], now() FROM generate_series(1, 6) n`,
+	} {
+		if _, err := c.Exec(t.Context(), sql); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(t.Context(), url, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	if got, err := NewAudit(db).Money(t.Context(), 1); err != nil || len(got) != 0 {
+		t.Errorf("the opening balances: %+v, %v", got, err)
+	}
+	chain := NewChain(db)
+	for more := true; more; {
+		did, err := chain.Seal(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		more = did.More || did.Lag > 0
+	}
+	r, err := chain.Check(t.Context(), 0, "")
+	if want := int64(10_000 + 1 + 6); err != nil || !r.Intact() || r.Rows != want || r.Unsealed != 0 || r.Seals != 5 {
+		t.Errorf("want %d rows: %+v, %v", want, r, err)
+	}
+}
