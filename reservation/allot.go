@@ -40,7 +40,8 @@ type allotment struct {
 }
 
 func (a allotment) call(ctx context.Context, shard int, what string, units int64) ([]int64, error) {
-	reply, err := a.g.run(ctx, "allot", allotScript, keysOf(a.s.No, shard).forTransfer(), a.s.Epoch, a.s.Version, uint64(a.item), a.token, what, units)
+	l := a.s.Lease(shard)
+	reply, err := a.g.run(ctx, "allot", allotScript, keysOf(a.s.No, shard).forTransfer(), l, l.Epoch, a.s.Version, uint64(a.item), a.token, what, units)
 	if err != nil {
 		return nil, err
 	}

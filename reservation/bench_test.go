@@ -117,7 +117,7 @@ func (x *bench) send(ops []*op, n int) float64 {
 		go func() {
 			var failed error
 			for part := range calls {
-				if _, err := x.g.decide(context.Background(), x.s.No, 0, 1, part, 0); err != nil {
+				if _, err := x.g.decide(context.Background(), x.s.No, 0, x.s.Lease(0), part, 0); err != nil {
 					failed = err
 				}
 			}

@@ -21,9 +21,9 @@ var saleStates = map[engine.SaleState]int{
 // Times are milliseconds since engine.TimeZero, 0 for none; spans are
 // milliseconds. An opening between two milliseconds is the later one, a closing
 // the earlier: neither gives buyers more than they were promised.
-func (g *Gate) terms(s *engine.Sale) string {
+func (g *Gate) terms(s *engine.Sale, epoch int64) string {
 	n := []int64{
-		s.Epoch, int64(saleStates[s.State]), gateTime(s.OpensAt.Add(time.Millisecond - 1)), gateTime(s.ClosesAt),
+		epoch, int64(saleStates[s.State]), gateTime(s.OpensAt.Add(time.Millisecond - 1)), gateTime(s.ClosesAt),
 		int64(s.PerBuyerLimit), s.HoldTTL.Milliseconds(), s.HoldCap.Milliseconds(),
 		g.opt.Keep.Milliseconds(), int64(g.opt.MaxAttempts), g.opt.Lease.Milliseconds(), s.Version,
 	}
@@ -53,12 +53,13 @@ func (g *Gate) Create(ctx context.Context, s *engine.Sale) error {
 	shards := shardsOf(s)
 	for _, write := range []int{0, 1} {
 		err := eachShard(s, func(shard int) error {
+			l := s.Lease(shard)
 			args := make([]any, 0, 4+2*len(s.Items))
-			args = append(args, s.Epoch, g.terms(s), shards, write)
+			args = append(args, l.Epoch, g.terms(s, l.Epoch), shards, write)
 			for _, it := range s.Items {
 				args = append(args, uint64(it.No), part(it.Stock, shard, shards))
 			}
-			_, err := g.run(ctx, "create", createScript, keysOf(s.No, shard).forCreate(), args...)
+			_, err := g.run(ctx, "create", createScript, keysOf(s.No, shard).forCreate(), l, args...)
 			return err
 		})
 		if err != nil {
@@ -81,7 +82,8 @@ func part(units int64, shard, shards int) int64 {
 func (g *Gate) Install(ctx context.Context, s *engine.Sale) error {
 	defer g.soldOut.changed(s.No)
 	return eachShard(s, func(shard int) error {
-		_, err := g.run(ctx, "install", installScript, keysOf(s.No, shard), s.Epoch, s.Version, g.terms(s))
+		l := s.Lease(shard)
+		_, err := g.run(ctx, "install", installScript, keysOf(s.No, shard), l, l.Epoch, s.Version, g.terms(s, l.Epoch))
 		return err
 	})
 }
@@ -95,7 +97,8 @@ func (g *Gate) SetStock(ctx context.Context, s *engine.Sale, item uint16, stock 
 	if s.Shards > 1 {
 		return g.allot(ctx, s, item, stock)
 	}
-	v, err := g.run(ctx, "restock", restockScript, keysOf(s.No, 0), s.Epoch, s.Version, uint64(item), stock)
+	l := s.Lease(0)
+	v, err := g.run(ctx, "restock", restockScript, keysOf(s.No, 0), l, l.Epoch, s.Version, uint64(item), stock)
 	if err != nil {
 		return err
 	}
@@ -126,7 +129,8 @@ func (g *Gate) Reap(ctx context.Context, s *engine.Sale, limit int) (engine.Reap
 			r.More = true
 			break
 		}
-		d, err := g.decide(ctx, s.No, (first+i)%shards, s.Epoch, nil, room)
+		shard := (first + i) % shards
+		d, err := g.decide(ctx, s.No, shard, s.Lease(shard), nil, room)
 		if err != nil {
 			return r, err
 		}

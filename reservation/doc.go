@@ -1,6 +1,6 @@
 // Package reservation is the gate on Redis: it decides, atomically and by
 // Redis' own clock, who gets a unit. It implements engine.Gate, GateReader,
-// GateControl, GateShards, Outbox, Hasher, Notifier and Outcomes; Redis and its driver are
+// GateControl, GateShards, GateRepair, Outbox, Hasher, Notifier and Outcomes; Redis and its driver are
 // known nowhere else.
 //
 // One Lua script (lua/, assembled from one file per part) decides a whole batch
@@ -18,6 +18,9 @@
 //     fetch.go the way from a refusal at home to a look at every shard.
 //   - A script that timed out may have run. Everything is idempotent by nonce
 //     and fence, so the caller repeats it; nothing here retries by itself.
+//   - A call is decided by the server of its lease or by nobody, because scripts
+//     are named after it; see fence.go. Whatever reads a reply NOSCRIPT as "load it
+//     again" breaks that.
 //   - Missing keys mean frozen, never full: see engine.CodeGateFrozen.
 //   - Seq counts decisions that changed something, expiries included. A hold's
 //     Seq is that of its last one.

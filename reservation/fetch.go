@@ -39,9 +39,8 @@ type board struct {
 }
 
 type boardKey struct {
-	sale  uint32
-	epoch int64
-	no    uint16
+	sale uint32
+	no   uint16
 }
 
 type boards struct {
@@ -50,13 +49,14 @@ type boards struct {
 	tickets atomic.Uint64
 }
 
-// boardOf finds or makes the board of a SKU.
+// boardOf finds or makes the board of a SKU. One of other leases is left to those
+// who wait at it: its calls decide nothing.
 func (g *Gate) boardOf(s *engine.Sale, no uint16) *board {
-	k := boardKey{s.No, s.Epoch, no}
+	k := boardKey{s.No, no}
 	g.boards.mu.Lock()
 	defer g.boards.mu.Unlock()
 	b := g.boards.by[k]
-	if b == nil {
+	if b == nil || b.sale.Epoch != s.Epoch || !slices.Equal(b.sale.Leases, s.Leases) {
 		if g.boards.by == nil {
 			g.boards.by = map[boardKey]*board{}
 		}
@@ -209,7 +209,7 @@ func (g *Gate) completeAll(ctx context.Context, s *engine.Sale, v survey, only .
 func (g *Gate) reclaim(ctx context.Context, s *engine.Sale) error {
 	return eachShard(s, func(shard int) error {
 		for range searches {
-			d, err := g.decide(ctx, s.No, shard, s.Epoch, nil, -reclaimBudget)
+			d, err := g.decide(ctx, s.No, shard, s.Lease(shard), nil, -reclaimBudget)
 			if err != nil || !d.more {
 				return err
 			}

@@ -17,7 +17,7 @@ import (
 )
 
 // Gate is Redis' view of all sales. It implements engine.Gate, GateReader,
-// GateControl and Outbox, and is safe for concurrent use.
+// GateControl, GateShards, GateRepair and Outbox, and is safe for concurrent use.
 type Gate struct {
 	opt     Options
 	client  redis.UniversalClient
@@ -29,6 +29,7 @@ type Gate struct {
 	boards  boards // of sales with several shards
 	pairs   pairs
 	reaps   atomic.Uint64
+	trusted sync.Map      // server → when it said its name; see fence.go
 	rest    time.Duration // see fetch.go; tests whose clock stands still take none
 
 	wellFilled int // see lane.go; tests that count calls take more
@@ -117,10 +118,14 @@ func connect(o Options) (redis.UniversalClient, error) {
 	return redis.NewClient(c), nil
 }
 
-// Ping says whether Redis answers.
+// Ping says whether Redis answers, and is new enough for the gate.
 func (g *Gate) Ping(ctx context.Context) error {
-	if err := g.client.Ping(ctx).Err(); err != nil {
+	info, err := g.client.Info(ctx).Result()
+	if err != nil {
 		return readFailed(err)
+	}
+	if _, err := serverName(info); errors.Is(err, errOldRedis) {
+		return unavailable(err, "Redis is too old for the gate")
 	}
 	return nil
 }
@@ -230,7 +235,7 @@ func (g *Gate) Claim(ctx context.Context, s *engine.Sale, id engine.ReservationI
 	}
 	return h, engine.OutboxEntry{
 		Sale: s.No, Shard: shardOf(s, id.Buyer), EntryID: entry, Payload: event,
-		ID: id, Epoch: s.Epoch, Seq: h.Seq, AcceptedAt: h.ExpiresAt,
+		ID: id, Epoch: s.Lease(shardOf(s, id.Buyer)).Epoch, Seq: h.Seq, AcceptedAt: h.ExpiresAt,
 	}, nil
 }
 

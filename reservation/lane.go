@@ -152,7 +152,7 @@ func (l *lane) drain() {
 			continue // all given up
 		}
 		l.gate.metrics.batch(len(batch))
-		_, err := l.gate.decide(context.Background(), l.sale, l.shard, batch[0].epoch, batch, 0)
+		_, err := l.gate.decide(context.Background(), l.sale, l.shard, batch[0].lease, batch, 0)
 		for _, o := range batch {
 			o.err = err
 			o.tell() // and o may be somebody else's
@@ -163,7 +163,7 @@ func (l *lane) drain() {
 	}
 }
 
-// take moves the next operations of one epoch out of the queue; nil ends the
+// take moves the next operations of one lease out of the queue; nil ends the
 // lane's goroutine.
 func (l *lane) take(batch []*op) []*op {
 	l.mu.Lock()
@@ -181,7 +181,7 @@ func (l *lane) take(batch []*op) []*op {
 	}
 	taken := 0
 	for _, o := range l.queue {
-		if len(batch) == maxBatch || len(batch) > 0 && o.epoch != batch[0].epoch {
+		if len(batch) == maxBatch || len(batch) > 0 && o.lease != batch[0].lease {
 			break
 		}
 		taken++

@@ -27,7 +27,7 @@ var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "
 type op struct {
 	kind  kind
 	sale  uint32
-	epoch int64
+	lease engine.GateLease
 	buyer engine.BuyerKey
 	nonce engine.Nonce
 	lines []engine.Line // of a hold
@@ -99,7 +99,7 @@ const (
 
 func newOp(k kind, s *engine.Sale, b engine.BuyerKey, n engine.Nonce) *op {
 	o := pool.Get().(*op)
-	o.kind, o.sale, o.epoch, o.buyer, o.nonce = k, s.No, s.Epoch, b, n
+	o.kind, o.sale, o.lease, o.buyer, o.nonce = k, s.No, s.Lease(shardOf(s, b)), b, n
 	o.body = o.room[:0]
 	return o
 }

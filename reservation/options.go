@@ -34,6 +34,10 @@ type Options struct {
 	// PoolSize bounds connections to Redis (per cluster node). Batching needs
 	// one per active sale and shard; the rest serve reads. Default 32.
 	PoolSize int
+	// Lost hears that a call was refused because a shard is not what its lease
+	// says: "server" if another process answered, else "keys". It is called by
+	// whoever made the call, for each one, and must not block. nil: nobody hears.
+	Lost func(saleNo uint32, shard int, what string)
 	// Registerer takes the flashsale_gate_ metrics; nil: none.
 	Registerer prometheus.Registerer
 	// Log hears of what nobody else would. Default slog.Default().

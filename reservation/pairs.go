@@ -2,7 +2,7 @@ package reservation
 
 import "sync"
 
-// pairKey is two shards of one generation of a sale.
+// pairKey is two shards of a sale, the source in one generation.
 type pairKey struct {
 	sale     uint32
 	epoch    int64

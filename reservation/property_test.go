@@ -97,6 +97,7 @@ func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) 
 		"state": func(rt *rapid.T) { x.T = rt; x.state() },
 		"stock": func(rt *rapid.T) { x.T = rt; x.restock() },
 		"reap":  func(rt *rapid.T) { x.T = rt; x.reap() },
+		"lose":  func(rt *rapid.T) { x.T = rt; x.rebuild() },
 	}
 	if advance != nil {
 		x.m.moveTo(advance(0))
@@ -160,7 +161,7 @@ func (x *machine) hold(k modelKey, lines []engine.Line) (*op, func() (*modelHold
 
 // decide sends operations in one call and asks the model of each in turn.
 func (x *machine) decide(ops []*op, asks []func() (*modelHold, bool, engine.Code)) {
-	_, err := x.g.decide(x.Context(), x.s.No, 0, x.s.Epoch, ops, 0)
+	_, err := x.g.decide(x.Context(), x.s.No, 0, x.s.Lease(0), ops, 0)
 	x.ok(err)
 	for i, o := range ops {
 		before := len(x.m.holds)

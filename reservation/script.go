@@ -21,14 +21,14 @@ var luaFiles embed.FS
 // crowd does not need is a function of its own: the many small ones in it find
 // what they share with it in one place, which halves what it costs to set up.
 var (
-	gateScript = redis.NewScript(constants(parts("bytes", "terms", "reads", "fresh") + "return (function()\n" +
+	gateScript = newScript(constants(parts("bytes", "terms", "reads", "fresh") + "return (function()\n" +
 		parts("stock", "record", "settle", "logs", "hold", "moves", "run", "write") + "end)()\n"))
 	createScript  = assemble("create")
 	installScript = assemble("install")
 	restockScript = assemble("restock")
 )
 
-func assemble(names ...string) *redis.Script { return redis.NewScript(parts(names...)) }
+func assemble(names ...string) *script { return newScript(parts(names...)) }
 
 func parts(names ...string) string {
 	var b strings.Builder
@@ -68,16 +68,25 @@ func constants(script string) string {
 	})
 }
 
-// run calls a script by its digest, and once more with its text if Redis has
-// forgotten it. It is the only way that this package writes to the gate.
-func (g *Gate) run(ctx context.Context, name string, script *redis.Script, k keys, args ...any) (any, error) {
+// run calls a script under the lease of a shard: by the digest of that lease's
+// server, and after a look at the server if it does not know the digest. It is
+// the only way that this package writes to the gate.
+func (g *Gate) run(ctx context.Context, name string, x *script, k keys, l engine.GateLease, args ...any) (any, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), g.opt.CallTimeout)
 	defer cancel()
 	began := time.Now()
-	v, err := script.Run(ctx, g.client, k.all, args...).Result()
+	var v any
+	err := errDoubted
+	if g.trusts(l.Server, began) {
+		v, err = g.client.EvalSha(ctx, x.digest(l.Server), k.all, args...).Result()
+	}
+	if err == errDoubted || redis.HasErrorPrefix(err, "NOSCRIPT") { //nolint:errorlint // it is set above
+		v, err = g.introduce(ctx, x, k, l, args...)
+	}
 	g.metrics.call(name, time.Since(began))
 	if err != nil {
-		return nil, classify(err)
+		g.doubt(l.Server, err)
+		return nil, g.failed(k, err)
 	}
 	return v, nil
 }
@@ -93,15 +102,15 @@ type decided struct {
 	overdue   []engine.Hold
 }
 
-// decide runs the gate's script over operations of one sale, shard and epoch,
+// decide runs the gate's script over operations of one sale, shard and lease,
 // fills in their answers, and lets a reaper end at most reap holds.
-func (g *Gate) decide(ctx context.Context, saleNo uint32, shard int, epoch int64, ops []*op, reap int) (decided, error) {
+func (g *Gate) decide(ctx context.Context, saleNo uint32, shard int, l engine.GateLease, ops []*op, reap int) (decided, error) {
 	name := "batch"
 	if reap > 0 {
 		name = "reap"
 	}
 	asked := g.soldOut.now()
-	v, err := g.run(ctx, name, gateScript, keysOf(saleNo, shard), arguments(epoch, ops, reap)...)
+	v, err := g.run(ctx, name, gateScript, keysOf(saleNo, shard), l, arguments(l.Epoch, ops, reap)...)
 	if err != nil {
 		return decided{}, err
 	}
@@ -110,7 +119,7 @@ func (g *Gate) decide(ctx context.Context, saleNo uint32, shard int, epoch int64
 		// It ran, and what it did is not known here.
 		return d, engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeInternal, "the gate's reply")
 	}
-	g.soldOut.heard(saleNo, shard, epoch, ops, asked, d)
+	g.soldOut.heard(saleNo, shard, l, ops, asked, d)
 	return d, nil
 }
 

@@ -89,7 +89,8 @@ func (g *Gate) lookAt(ctx context.Context, s *engine.Sale, v survey, shards []in
 	p := g.client.Pipeline()
 	replies := make([]*redis.Cmd, len(shards))
 	for i, shard := range shards {
-		replies[i] = p.EvalSha(call, lookScript.Hash(), keysOf(s.No, shard).forTransfer().all, s.Epoch, sku)
+		l := s.Lease(shard)
+		replies[i] = p.EvalSha(call, lookScript.digest(l.Server), keysOf(s.No, shard).forTransfer().all, l.Epoch, sku)
 	}
 	_, _ = p.Exec(call) // each reply has its own error
 	g.metrics.call("look", time.Since(began))
@@ -97,9 +98,10 @@ func (g *Gate) lookAt(ctx context.Context, s *engine.Sale, v survey, shards []in
 		reply, err := replies[i].Result()
 		switch {
 		case redis.HasErrorPrefix(err, "NOSCRIPT"):
-			reply, err = g.run(ctx, "look", lookScript, keysOf(s.No, shard).forTransfer(), s.Epoch, sku)
+			l := s.Lease(shard)
+			reply, err = g.run(ctx, "look", lookScript, keysOf(s.No, shard).forTransfer(), l, l.Epoch, sku)
 		case err != nil:
-			err = classify(err)
+			err = g.failed(keysOf(s.No, shard), err)
 		}
 		if errors.Is(err, engine.ErrUnknown) {
 			return readFailed(fmt.Errorf("shard %d: %v", shard, err)) //nolint:errorlint // a read that failed changed nothing: %v keeps ErrUnknown out

@@ -70,7 +70,7 @@ func BenchmarkHoldByShards(b *testing.B) {
 					buyer++
 					ops[i], _ = holdOp(s, oneUnit(buyer*0x9e3779b97f4a7c15))
 				}
-				if _, err := g.decide(context.Background(), s.No, call%s.Shards, 1, ops, 0); err != nil {
+				if _, err := g.decide(context.Background(), s.No, call%s.Shards, s.Lease(call%s.Shards), ops, 0); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -3,6 +3,7 @@ package reservation
 import (
 	"context"
 	"encoding/binary"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -23,7 +24,7 @@ import (
 //   - a roster that lacks the buyer: the gate had no record of them, so there
 //     was no hold that this request could be repeating; see roster.
 //
-// Knowledge belongs to one version of one sale in one epoch. Whatever this node
+// Knowledge belongs to one version of one sale under one set of leases. Whatever this node
 // sees of units coming back ends it at once; what other nodes do ends it within
 // the bound. Reading it takes no lock and no allocation.
 type soldOut struct {
@@ -40,6 +41,7 @@ type saleKnowledge struct {
 	no      uint32
 	epoch   int64
 	version int64
+	leases  []engine.GateLease
 	items   []itemKnowledge // by SKU number
 	rosters []*roster       // by shard
 }
@@ -90,7 +92,7 @@ func (g *Gate) SoldOut(s *engine.Sale, b engine.BuyerKey, l engine.Line) error {
 // of finds what is known of just this snapshot of a sale.
 func (k *soldOut) of(s *engine.Sale) *saleKnowledge {
 	sk := (*k.sales.Load())[s.No]
-	if sk == nil || sk.epoch != s.Epoch || sk.version != s.Version {
+	if sk == nil || sk.epoch != s.Epoch || sk.version != s.Version || !slices.Equal(sk.leases, s.Leases) {
 		return nil
 	}
 	return sk
@@ -191,7 +193,7 @@ func (k *soldOut) about(s *engine.Sale) *saleKnowledge {
 	defer k.mu.Unlock()
 	all := *k.sales.Load()
 	old := all[s.No]
-	fresh := &saleKnowledge{no: s.No, epoch: s.Epoch, version: s.Version, items: make([]itemKnowledge, len(s.Items)), rosters: make([]*roster, shardsOf(s))}
+	fresh := &saleKnowledge{no: s.No, epoch: s.Epoch, version: s.Version, leases: s.Leases, items: make([]itemKnowledge, len(s.Items)), rosters: make([]*roster, shardsOf(s))}
 	if old != nil && (old.epoch > s.Epoch || old.epoch == s.Epoch && old.version > s.Version) {
 		fresh.rosters = nil
 		return fresh // a late word about what was: it teaches nobody
@@ -208,6 +210,10 @@ func (k *soldOut) about(s *engine.Sale) *saleKnowledge {
 	next[s.No] = fresh
 	k.sales.Store(&next)
 	return fresh
+}
+
+func (sk *saleKnowledge) lease(shard int) engine.GateLease {
+	return (&engine.Sale{Epoch: sk.epoch, Leases: sk.leases}).Lease(shard)
 }
 
 // maxKnownSales bounds memory; beyond it everything is learned anew.
@@ -254,12 +260,12 @@ func (k *soldOut) changed(saleNo uint32) { k.returned(saleNo, nil) }
 
 // heard takes the gate's reply to one call: who has a record now, and whether
 // anyone else decided anything since the last call.
-func (k *soldOut) heard(saleNo uint32, shard int, epoch int64, ops []*op, asked int64, d decided) {
+func (k *soldOut) heard(saleNo uint32, shard int, l engine.GateLease, ops []*op, asked int64, d decided) {
 	if k.bound == 0 {
 		return
 	}
 	sk := (*k.sales.Load())[saleNo]
-	if sk == nil || sk.epoch != epoch {
+	if sk == nil || sk.lease(shard) != l {
 		return
 	}
 	back := d.expired > 0

@@ -7,6 +7,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/redis/go-redis/v9"
+
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
@@ -87,7 +89,7 @@ func (ro *roster) refresh(k *soldOut, sk *saleKnowledge, shard int) {
 		ctx, done := context.WithTimeout(context.Background(), k.gate.opt.CallTimeout)
 		defer done()
 		began := k.now()
-		seq, err := ro.read(ctx, k.gate, sk.no, shard)
+		seq, err := ro.read(ctx, k.gate, keysOf(sk.no, shard), sk.lease(shard))
 		ended := k.now()
 		ro.mu.Lock()
 		defer ro.mu.Unlock()
@@ -107,13 +109,12 @@ func (ro *roster) refresh(k *soldOut, sk *saleKnowledge, shard int) {
 
 // read adds everyone who has a record, and gives the seq that was reached before
 // it began: HSCAN returns whatever is there from its beginning to its end.
-func (ro *roster) read(ctx context.Context, g *Gate, saleNo uint32, shard int) (uint64, error) {
-	k := keysOf(saleNo, shard)
-	text, err := g.client.HGet(ctx, k.sku, seqField).Result()
-	if err != nil {
+func (ro *roster) read(ctx context.Context, g *Gate, k keys, l engine.GateLease) (uint64, error) {
+	var text *redis.StringCmd
+	if _, err := g.behind(ctx, k, l, g.client.Pipeline, func(p redis.Pipeliner) { text = p.HGet(ctx, k.sku, seqField) }); err != nil {
 		return 0, err
 	}
-	seq, err := strconv.ParseUint(text, 10, 64)
+	seq, err := strconv.ParseUint(text.Val(), 10, 64)
 	if err != nil {
 		return 0, err
 	}

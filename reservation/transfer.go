@@ -48,8 +48,9 @@ func token() string {
 // the same answer; later, departTaken.
 func (g *Gate) depart(ctx context.Context, s *engine.Sale, o order, number int64, token string) (int64, engine.Transfer, error) {
 	t := engine.Transfer{From: o.from, To: o.to}
-	reply, err := g.run(ctx, "transfer_depart", departScript, keysOf(s.No, o.from).forTransfer(),
-		s.Epoch, o.to, number, uint64(o.no), o.most, o.least, o.stay, o.rest.Milliseconds(), token)
+	l := s.Lease(o.from)
+	reply, err := g.run(ctx, "transfer_depart", departScript, keysOf(s.No, o.from).forTransfer(), l,
+		l.Epoch, o.to, number, uint64(o.no), o.most, o.least, o.stay, o.rest.Milliseconds(), token)
 	if err != nil {
 		return 0, t, err
 	}
@@ -63,12 +64,14 @@ func (g *Gate) depart(ctx context.Context, s *engine.Sale, o order, number int64
 
 // arrive is step 2, and end step 3. Both may be repeated by anybody.
 func (g *Gate) arrive(ctx context.Context, s *engine.Sale, t engine.Transfer) error {
-	_, err := g.run(ctx, "transfer_arrive", arriveScript, keysOf(s.No, t.To).forTransfer(), s.Epoch, t.From, t.Number, uint64(t.No), t.Units)
+	l := s.Lease(t.To)
+	_, err := g.run(ctx, "transfer_arrive", arriveScript, keysOf(s.No, t.To).forTransfer(), l, l.Epoch, t.From, t.Number, uint64(t.No), t.Units)
 	return err
 }
 
 func (g *Gate) end(ctx context.Context, s *engine.Sale, t engine.Transfer) error {
-	_, err := g.run(ctx, "transfer_close", closeScript, keysOf(s.No, t.From).forTransfer(), s.Epoch, t.To, t.Number)
+	l := s.Lease(t.From)
+	_, err := g.run(ctx, "transfer_close", closeScript, keysOf(s.No, t.From).forTransfer(), l, l.Epoch, t.To, t.Number)
 	return err
 }
 
@@ -86,7 +89,7 @@ const transferTries = 16
 // transfer does all three steps. It gives departed with the transfer,
 // departShort or departFresh.
 func (g *Gate) transfer(ctx context.Context, s *engine.Sale, o order) (engine.Transfer, int64, error) {
-	pair, mine := pairKey{s.No, s.Epoch, o.from, o.to}, token()
+	pair, mine := pairKey{s.No, s.Lease(o.from).Epoch, o.from, o.to}, token()
 	number := g.pairs.last(pair) + 1
 	for range transferTries {
 		kind, t, err := g.depart(ctx, s, o, number, mine)

@@ -132,8 +132,8 @@ var gateMutants = []mutant{
 	{"abandoned-sent", "an operation whose caller was told that it did not happen is sent all the same", []patch{
 		{"lane.go", "\t\tif !o.stage.CompareAndSwap(queued, sent) {\n\t\t\tcontinue\n\t\t}\n\t\tif ended := o.until.Err(); ended != nil {", "\t\to.stage.CompareAndSwap(queued, sent)\n\t\tif ended := error(nil); ended != nil {"},
 	}},
-	{"epochs-mixed", "operations of two epochs share a call", []patch{
-		{"lane.go", " || len(batch) > 0 && o.epoch != batch[0].epoch {", " {"},
+	{"leases-mixed", "operations of two leases share a call", []patch{
+		{"lane.go", " || len(batch) > 0 && o.lease != batch[0].lease {", " {"},
 	}},
 	{"unknown-is-no", "a call without an answer is read as one that did not happen", []patch{
 		{"errors.go", "\treturn unknown(err)\n}", "\treturn unavailable(err, \"Redis does not answer\")\n}"},

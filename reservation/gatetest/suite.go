@@ -8,6 +8,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"math/rand/v2"
+	"slices"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -20,6 +21,7 @@ type Gate interface {
 	engine.Gate
 	engine.GateReader
 	engine.GateControl
+	engine.GateRepair
 	engine.Outbox
 }
 
@@ -48,7 +50,7 @@ const (
 
 // Run runs every case on a fresh backend each.
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
-	for _, c := range cases {
+	for _, c := range slices.Concat(cases, repairs) {
 		t.Run(c.name, func(t *testing.T) {
 			w := &world{T: t, Backend: backend(t), ctx: t.Context()}
 			c.run(w)
