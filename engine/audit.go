@@ -23,8 +23,12 @@ type RecordAudit interface {
 	// Standing says how the record sees attempts; those that it does not know
 	// are left out.
 	Standing(ctx context.Context, attempts []AttemptID) ([]Standing, error)
-	// DeadLetters counts events that could not become orders, per reason.
+	// DeadLetters counts events that could not become orders and that nobody has
+	// settled, per reason.
 	DeadLetters(ctx context.Context) (map[string]int, error)
+	// DeadReservations gives accepted reservations of a sale without an order
+	// whose event is a dead letter, open or dropped.
+	DeadReservations(ctx context.Context, saleNo uint32) ([]DeadReservation, error)
 }
 
 // RecordTotals are one SKU's units in the record.

@@ -6,6 +6,7 @@ type Cause string
 // The causes, by what can be done about them.
 const (
 	CauseNoOrder      Cause = "no_order"      // accepted at the gate, and the record never heard of it
+	CauseDeadLetter   Cause = "dead_letter"   // its event is a dead letter that nobody has retried or dropped
 	CauseOrderGone    Cause = "order_gone"    // the ledger sold to it, and the order's row is not there
 	CauseGateStock    Cause = "gate_stock"    // the gate has another stock than the record
 	CauseGateSums     Cause = "gate_sums"     // the gate does not conserve

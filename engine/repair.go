@@ -121,6 +121,9 @@ func (r *Repairer) planLost(ctx context.Context, f Finding) (Action, string) {
 	if f.Cause == CauseOrderGone {
 		return RestoreOrder, "write the order's row anew from the stock ledger and its payment, without selling again"
 	}
+	if f.Cause == CauseDeadLetter {
+		return None, "somebody has to decide: flashsale dlq retry, or flashsale dlq drop with a reason"
+	}
 	_, _, _, _, why, err := r.paid(ctx, f)
 	switch {
 	case err != nil:

@@ -150,8 +150,8 @@ func (v *Verifier) look(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return out, err
 	}
-	// A dead letter that was an accepted reservation shows as lost by its id;
-	// one that was not harmed nobody. Here they are only counted.
+	// One that was an accepted reservation is lost, see dead; one that was not
+	// harmed nobody. Here they are only counted.
 	for _, n := range dead {
 		out.Checked.DeadLetters += n
 	}
@@ -173,6 +173,9 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 
 	missing, err := v.missing(ctx, s, out)
 	if err != nil {
+		return err
+	}
+	if missing, err = v.dead(ctx, s, missing, out); err != nil {
 		return err
 	}
 	orphans, err := v.Record.Orphans(ctx, s.No)
@@ -200,6 +203,24 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 		out.add("unpaid", u.Cause, 1, Finding{Sale: s.ID, Reservation: u.ID.String(), Order: u.ID.Order(), Attempt: u.Attempt.String()}, "order %s, attempt %s: %s", u.ID.Order(), u.Attempt, u.Reason)
 	}
 	return nil
+}
+
+// dead takes from the missing what is known to be a dead letter, and adds what
+// is one though the gate has forgotten it. Open, it is lost until somebody
+// retries it or says why not; dropped, it has been accounted for.
+func (v *Verifier) dead(ctx context.Context, s *Sale, missing []ReservationID, out *Verdict) ([]ReservationID, error) {
+	dead, err := v.Record.DeadReservations(ctx, s.No)
+	if err != nil {
+		return nil, err
+	}
+	known := make(map[ReservationID]bool, len(dead))
+	for _, d := range dead {
+		known[d.ID] = true
+		if !d.Dropped {
+			out.add("lost", CauseDeadLetter, 1, Finding{Sale: s.ID, Reservation: d.ID.String(), Order: d.ID.Order()}, "the event of accepted reservation %s is dead letter %d (%s), and nobody has retried or dropped it", d.ID, d.Letter, d.Reason)
+		}
+	}
+	return slices.DeleteFunc(missing, func(id ReservationID) bool { return known[id] }), nil
 }
 
 // compare holds the record's places against each other and against the gate.

@@ -73,6 +73,7 @@ type Options struct {
 	Payments  Payments // nil: its paths are not there
 	Resolver  Resolver // goes with Payments
 	Truth     Truth
+	Dead      DeadLetters
 	Ready     func(ctx context.Context) error
 	Breaker   func() string // the payment breaker's state
 	Breakers  Breakers      // all of them; nil: there are none
@@ -154,6 +155,9 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /admin/v1/breakers/{name}/{verb}", s.allow(Operator, s.setBreaker))
 	s.paymentRoutes(m)
 	s.truthRoutes(m)
+	m.HandleFunc("GET /admin/v1/dead-letters", s.allow(Viewer, s.listDead))
+	m.HandleFunc("POST /admin/v1/dead-letters/{id}/retry", s.allow(Operator, s.retryDead))
+	m.HandleFunc("POST /admin/v1/dead-letters/{id}/drop", s.allow(Operator, s.dropDead))
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

@@ -6,6 +6,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
@@ -35,6 +36,54 @@ func TestTwoWritersShareTheStreamAndARebalanceLosesNothing(t *testing.T) {
 		if dead := r.count(`SELECT count(*) FROM dead_letters`); dead != 0 {
 			t.Errorf("%d dead letters", dead)
 		}
+		r.balanced()
+	})
+}
+
+// Writers come and go all the while: each time the partitions change hands.
+func TestRebalancesWhileEventsFlowLoseAndRepeatNothing(t *testing.T) {
+	onEveryKafka(t, func(t *testing.T, brokers []string) {
+		r := newRig(t, brokers, testenv.Postgres(t), 4, 100_000)
+		p := r.producer()
+		small := func(c *orders.WriterConfig) { c.MaxBatch = 5 }
+		start(t, r.writer(small).Run)
+		written := func() int64 { return r.count(`SELECT count(*) FROM orders`) }
+		enough := make(chan struct{})
+		fed := make(chan int64)
+		go func() {
+			for n := int64(0); ; n++ {
+				select {
+				case <-enough:
+					fed <- n
+					return
+				default:
+					r.publish(p, r.accept(1, 0))
+				}
+			}
+		}()
+		moved := 0
+		for range 3 {
+			before := written()
+			stop := start(t, r.writer(small).Run)
+			until(t, "orders appear while two writers share the stream", func() bool { return written() > before+20 })
+			stop() // its partitions go back, in the middle of the flow
+			before = written()
+			until(t, "orders appear after one has left", func() bool { return written() > before+20 })
+			moved++
+		}
+		close(enough)
+		var n int64
+		select {
+		case n = <-fed:
+		case <-time.After(patience):
+			t.Fatal("nobody feeds the stream any more")
+		}
+		until(t, "every event is an order", func() bool { return written() == n })
+		until(t, "the record stands at the stream's end", func() bool { return r.count(`SELECT sum(next_offset)::bigint FROM stream_offsets`) == n })
+		if again := r.count(`SELECT count(*) FROM dead_letters`) + r.count(`SELECT count(*) - count(DISTINCT cause) FROM stock_ledger WHERE kind = 'sold'`); again != 0 {
+			t.Errorf("%d events became a dead letter, or two orders", again)
+		}
+		t.Logf("%d events, %d rebalances", n, 2*moved)
 		r.balanced()
 	})
 }

@@ -13,12 +13,13 @@ import (
 type outbox struct {
 	mu      sync.Mutex
 	entries []engine.OutboxEntry
+	all     []engine.OutboxEntry // removed ones too
 }
 
 func (o *outbox) put(e engine.OutboxEntry) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	o.entries = append(o.entries, e)
+	o.entries, o.all = append(o.entries, e), append(o.all, e)
 }
 
 func (o *outbox) Pending(_ context.Context, s *engine.Sale, minAge time.Duration, n int) (out []engine.OutboxEntry, _ error) {

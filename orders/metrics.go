@@ -29,7 +29,11 @@ type writerMetrics struct {
 	orders *prometheus.CounterVec
 	dead   *prometheus.CounterVec
 	lag    prometheus.Gauge
+	limit  prometheus.Gauge
 	gaps   prometheus.Counter
+
+	deadOpen prometheus.Gauge
+	deadAge  prometheus.Gauge
 }
 
 func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
@@ -48,6 +52,15 @@ func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
 		dead: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flashsale_dead_letters_total", Help: "Events that could not become orders, by reason.",
 		}, []string{"reason"})),
+		deadOpen: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_dead_letters_open", Help: "Dead letters that nobody has retried or dropped.",
+		})),
+		deadAge: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_dead_letters_oldest_seconds", Help: "Age of the oldest of them; 0 if there is none.",
+		})),
+		limit: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_writer_batch_limit", Help: "Most events that the order writer puts into a transaction now: it halves while the record is slow.",
+		})),
 		lag: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "flashsale_stream_lag_events", Help: "Events in the stream that the record has not read yet.",
 		})),

@@ -17,6 +17,7 @@ type reader struct {
 	client *kgo.Client
 	tell   *announcer
 	copy   *offsetCopy
+	pace   *pace
 
 	fetchTrouble string // the last fetch error that was logged
 	recordAway   bool
@@ -25,7 +26,7 @@ type reader struct {
 func (r *reader) run(ctx context.Context) {
 	failures := 0
 	for ctx.Err() == nil {
-		fetches := r.client.PollRecords(ctx, r.cfg.MaxBatch)
+		fetches := r.client.PollRecords(ctx, r.pace.limit)
 		if fetches.IsClientClosed() {
 			return
 		}
@@ -102,8 +103,14 @@ func (r *reader) commitOnce(ctx context.Context, entries []record.Entry) error {
 	began := time.Now()
 	result, err := r.cfg.Record.Commit(ctx, record.Batch{Topic: r.cfg.Topic, Entries: entries, From: r.believed(partitionsOf(entries))})
 	if err != nil {
+		if errors.Is(err, context.DeadlineExceeded) {
+			r.pace.unanswered()
+		}
+		r.metrics.limit.Set(float64(r.pace.limit))
 		return err
 	}
+	r.pace.wrote(len(entries), time.Since(began))
+	r.metrics.limit.Set(float64(r.pace.limit))
 	r.metrics.commit.Observe(time.Since(began).Seconds())
 	r.metrics.batch.Observe(float64(len(entries)))
 	r.believe(result.Next)

@@ -32,6 +32,7 @@ type RelayConfig struct {
 type Relay struct {
 	cfg    RelayConfig
 	oldest prometheus.Gauge
+	late   prometheus.Gauge
 	sent   prometheus.Counter
 }
 
@@ -59,6 +60,9 @@ func NewRelay(cfg RelayConfig) (*Relay, error) {
 		cfg: cfg,
 		oldest: register(cfg.Registry, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "flashsale_outbox_oldest_seconds", Help: "Age of the oldest event that waits in an outbox for the stream; 0 if none is older than the relay's minimum.",
+		})),
+		late: register(cfg.Registry, prometheus.NewGauge(prometheus.GaugeOpts{
+			Name: "flashsale_outbox_entries", Help: "Events older than the relay's minimum that wait in the outboxes for the stream; of each sale at most what the relay takes at once.",
 		})),
 		sent: register(cfg.Registry, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "flashsale_relay_events_total", Help: "Events that the relay published because the claiming node had not.",
@@ -96,15 +100,18 @@ func (r *Relay) Run(ctx context.Context) error {
 func (r *Relay) look(ctx context.Context) error {
 	var failed error
 	var age time.Duration
+	late := 0
 	for _, s := range r.cfg.Active() {
 		pending, err := r.cfg.Outbox.Pending(ctx, s, r.cfg.MinAge, r.cfg.Max)
 		if err == nil && len(pending) > 0 {
+			late += len(pending)
 			age = max(age, r.cfg.Clock.Now().Sub(pending[0].AcceptedAt))
 			err = r.publish(ctx, pending)
 		}
 		failed = errors.Join(failed, err)
 	}
 	r.oldest.Set(age.Seconds())
+	r.late.Set(float64(late))
 	return failed
 }
 

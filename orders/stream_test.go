@@ -1,6 +1,7 @@
 package orders_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"testing"
@@ -72,6 +73,36 @@ func TestPoisonBecomesADeadLetterAndThePartitionGoesOn(t *testing.T) {
 	})
 }
 
+// One transaction holds them all, so the poison is in its middle: what came
+// before it and what came after it become orders all the same.
+func TestPoisonInTheMiddleOfABatchHurtsNoNeighbour(t *testing.T) {
+	r := newRig(t, fakeKafka(t).ListenAddrs(), testenv.Postgres(t), 1, 100)
+	p := r.producer()
+	for range 10 {
+		r.publish(p, r.accept(1, 0))
+	}
+	foreign := r.accept(1, 0)
+	foreign.Payload = bytes.Replace(foreign.Payload, []byte(`"SKU-0"`), []byte(`"SKU-X"`), 1)
+	r.publish(p, foreign)
+	r.produceRaw([]byte("{"), []kgo.RecordHeader{{Key: "ce_type", Value: []byte("io.flashsale.reservation.accepted.v1")}})
+	r.produceRaw([]byte("\x00\xff"), []kgo.RecordHeader{{Key: "ce_\xff", Value: []byte("\x00")}})
+	for range 10 {
+		r.publish(p, r.accept(1, 0))
+	}
+	start(t, r.writer(nil).Run)
+	until(t, "all is read", func() bool { return r.count(`SELECT next_offset FROM stream_offsets`) == 23 })
+	if n := r.count(`SELECT count(*) FROM orders WHERE state = 'confirmed'`); n != 20 {
+		t.Errorf("%d orders", n)
+	}
+	if n := r.count(`SELECT count(*) FROM dead_letters WHERE "offset" BETWEEN 10 AND 12`); n != 3 {
+		t.Errorf("%d dead letters in the middle", n)
+	}
+	if n := r.count(`SELECT count(*) FROM dead_letters WHERE reason = 'unknown_sku' AND reservation IS NOT NULL AND sale_no IS NOT NULL`); n != 1 {
+		t.Error("a dead letter does not say which reservation it was")
+	}
+	r.balanced()
+}
+
 // produceRaw puts a stranger's record into the stream.
 func (r *rig) produceRaw(value []byte, headers []kgo.RecordHeader) {
 	r.t.Helper()
@@ -89,12 +120,12 @@ func (r *rig) produceRaw(value []byte, headers []kgo.RecordHeader) {
 // would for a reason that nobody foresaw.
 type grudging struct {
 	*record.Ledger
-	refuse engine.ReservationID
+	refuse func(engine.ReservationID) bool
 }
 
 func (g grudging) Commit(ctx context.Context, b record.Batch) (record.Result, error) {
 	for _, e := range b.Entries {
-		if e.Reason == "" && e.Event.ID == g.refuse {
+		if e.Reason == "" && g.refuse(e.Event.ID) {
 			return record.Result{}, &record.DataError{Err: errors.New("violates something")}
 		}
 	}
@@ -112,7 +143,9 @@ func TestOnlyTheEventThatPostgresRefusesBecomesADeadLetter(t *testing.T) {
 		}
 		r.publish(p, e)
 	}
-	start(t, r.writer(func(c *orders.WriterConfig) { c.Record = grudging{record.NewLedger(r.db), bad.ID} }).Run)
+	start(t, r.writer(func(c *orders.WriterConfig) {
+		c.Record = grudging{record.NewLedger(r.db), func(id engine.ReservationID) bool { return id == bad.ID }}
+	}).Run)
 	until(t, "all is read", func() bool { return r.count(`SELECT next_offset FROM stream_offsets`) == 21 })
 	if n := r.count(`SELECT count(*) FROM orders`); n != 20 {
 		t.Errorf("%d orders, want 20", n)
@@ -179,7 +212,7 @@ func TestMetricsCountWhatTheWriterDid(t *testing.T) {
 		n, _ := testutil.GatherAndCount(r.registry, "flashsale_writer_orders_total", "flashsale_dead_letters_total")
 		return n == 3 // confirmed, refused; unknown_version
 	})
-	for _, name := range []string{"flashsale_writer_batch_size", "flashsale_writer_commit_seconds", "flashsale_stream_lag_events"} {
+	for _, name := range []string{"flashsale_writer_batch_size", "flashsale_writer_batch_limit", "flashsale_writer_commit_seconds", "flashsale_stream_lag_events"} {
 		if n, err := testutil.GatherAndCount(r.registry, name); err != nil || n != 1 {
 			t.Errorf("%s: %d series, %v", name, n, err)
 		}

@@ -23,6 +23,7 @@ type Record interface {
 	Ping(ctx context.Context) error
 	Positions(ctx context.Context, topic, topicID string, partitions []int32) (map[int32]int64, error)
 	Commit(ctx context.Context, b record.Batch) (record.Result, error)
+	OpenDeadLetters(ctx context.Context) (n int64, oldest time.Duration, err error)
 }
 
 // WriterConfig says what is read and where it goes. Brokers and Record are needed.
@@ -32,7 +33,7 @@ type WriterConfig struct {
 	Group    string // default "flashsale-orders"
 	Record   Record
 	Notifier engine.Notifier // nil: nobody is told; they poll
-	MaxBatch int             // events per transaction; default 2000
+	MaxBatch int             // most events per transaction, see pace; default 2000
 	// CommitTimeout bounds one transaction. Default 15 s.
 	CommitTimeout time.Duration
 	// MaxBackoff bounds the pause between looks while Postgres is away. Default 1 s.
@@ -111,7 +112,7 @@ func (w *Writer) Run(ctx context.Context) error {
 	tell := newAnnouncer(w.cfg.Notifier, w.cfg.Log)
 	var aside sync.WaitGroup
 	aside.Go(func() { w.watchLag(ctx, admin) })
-	(&reader{Writer: w, client: client, tell: tell, copy: newOffsetCopy(client, w.cfg.Topic)}).run(ctx)
+	(&reader{Writer: w, client: client, tell: tell, copy: newOffsetCopy(client, w.cfg.Topic), pace: newPace(w.cfg.MaxBatch, w.cfg.CommitTimeout)}).run(ctx)
 	aside.Wait()
 	tell.close()
 	client.CloseAllowingRebalance() // leaves the group
@@ -148,6 +149,10 @@ func (w *Writer) watchLag(ctx context.Context, admin *kadm.Client) {
 				sum += n
 			}
 			w.metrics.lag.Set(float64(sum))
+		}
+		if n, oldest, err := w.cfg.Record.OpenDeadLetters(ctx); err == nil {
+			w.metrics.deadOpen.Set(float64(n))
+			w.metrics.deadAge.Set(oldest.Seconds())
 		}
 		select {
 		case <-ctx.Done():

@@ -12,7 +12,7 @@ import (
 func TestAQuickBenchmarkMeasuresAndChecksItself(t *testing.T) {
 	// Purchases have tests of their own, and a window of seconds is too short
 	// for them beside the other packages' tests.
-	const only = "plaintext,reserve,naive,soldout,pg_update,reserve_release,gate,bytes"
+	const only = "plaintext,reserve,naive,soldout,pg_update,reserve_release,gate,bytes,order_single,order_pipelined,order_batch,order_copy"
 	out, errs, status := command(t, "bench", "--quick", "--json", "--only", only)
 	if status == exitFound { // the other packages' tests can starve half a second of everything, once
 		t.Logf("again, because of:\n%s", errs)
@@ -27,12 +27,12 @@ func TestAQuickBenchmarkMeasuresAndChecksItself(t *testing.T) {
 	if err := json.Unmarshal([]byte(out), &r); err != nil || status != exitOK || len(r.Failed) != 0 {
 		t.Fatalf("status %d, %v, failed %v\n%s\n%s", status, err, r.Failed, out, errs)
 	}
-	for _, key := range []string{"reserve_vs_plaintext", "reserve_vs_naive", "soldout_vs_plaintext", "bytes_per_hold"} {
+	for _, key := range []string{"reserve_vs_plaintext", "reserve_vs_naive", "soldout_vs_plaintext", "bytes_per_hold", "writer_vs_tx_per_order", "writer_vs_copy"} {
 		if v := r.Ratios[key]; v == nil || v.Median <= 0 || v.Min > v.Median || v.Max < v.Median {
 			t.Errorf("%s: %+v, %s", key, v, r.Missing[key])
 		}
 	}
-	for name := range strings.SplitSeq("pg_update,reserve_release,gate_us,gate_holds_per_call", ",") {
+	for name := range strings.SplitSeq("pg_update,reserve_release,gate_us,gate_holds_per_call,order_pipelined", ",") {
 		if r.Measurements[name].Median <= 0 {
 			t.Errorf("%s is missing: %v", name, r.Missing)
 		}

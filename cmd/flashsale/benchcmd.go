@@ -109,3 +109,7 @@ func (benchLoadCmd) Run(w *world) error { return bench.ServeLoad(os.Stdin, w.std
 type benchGateCmd struct{}
 
 func (benchGateCmd) Run(w *world) error { return bench.ServeGate(w, os.Stdin, w.stdout) }
+
+type benchWriterCmd struct{}
+
+func (benchWriterCmd) Run(w *world) error { return bench.ServeWriter(w, os.Stdin, w.stdout) }

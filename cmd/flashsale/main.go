@@ -58,6 +58,7 @@ type CLI struct {
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
+	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
@@ -68,6 +69,7 @@ type CLI struct {
 	BenchServer benchServerCmd `cmd:"" hidden:"" help:"A server to compare with."`
 	BenchLoad   benchLoadCmd   `cmd:"" hidden:"" help:"The benchmark's load generator."`
 	BenchGate   benchGateCmd   `cmd:"" hidden:"" help:"The gate without HTTP around it."`
+	BenchWriter benchWriterCmd `cmd:"" hidden:"" help:"Ways to write orders to Postgres."`
 }
 
 func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }

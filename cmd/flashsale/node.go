@@ -225,7 +225,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Truth: n.truth, Ready: n.ready,
+	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
 		Breaker: n.router.State, Breakers: breakerDesk{n}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err

@@ -113,6 +113,7 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 	roles[roleReaper] = reaper.Run
 	roles["clock"] = n.clock
 	roles["sealer"] = orders.NewSealer(n.truth.chain, n.log, n.reg).Run
+	roles["order partitions"] = n.partitions
 	return nil
 }
 

@@ -27,6 +27,8 @@ var goals = []Goal{
 	{Key: "goodput_5x", What: "accepted per second at 5× offered load / at peak", Floor: 0.90, Goal: 0.98, needs: []string{"goodput_at_5x", "goodput_peak"}},
 	{Key: "shards16_cost", What: "Redis CPU per hold at 16 shards / at 1", Floor: 1.15, Goal: 1.05, Most: true, needs: []string{"gate_us_16_shards", "gate_us"}},
 	{Key: "purchase_vs_reserve", What: "complete purchases/s (reserve, pay, commit) / reservations/s", Floor: 0.05, Goal: 0.20, needs: []string{"purchase", "reserve"}},
+	{Key: "writer_vs_tx_per_order", What: "orders/s of the order writer's batches / one transaction per order with the same rows, one connection each", Floor: 100, Goal: 150, needs: []string{"order_batch", "order_single"}},
+	{Key: "writer_vs_copy", What: "… / COPY of the same rows in batches of the same size", Floor: 0.70, Goal: 0.85, needs: []string{"order_batch", "order_copy"}},
 }
 
 // Judged is a goal beside what was measured.

@@ -27,6 +27,8 @@ func TestTheGoalsAreTheAgreedOnes(t *testing.T) {
 		{"goodput_5x", 0.90, 0.98, false},
 		{"shards16_cost", 1.15, 1.05, true},
 		{"purchase_vs_reserve", 0.05, 0.20, false},
+		{"writer_vs_tx_per_order", 100, 150, false},
+		{"writer_vs_copy", 0.70, 0.85, false},
 	}
 	if len(goals) != len(want) {
 		t.Fatalf("%d goals, not %d", len(goals), len(want))

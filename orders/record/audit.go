@@ -117,11 +117,12 @@ func (a *Audit) Standing(ctx context.Context, ids []engine.AttemptID) ([]engine.
 		FROM payments p JOIN unnest($1::bytea[]) AS x (id) ON x.id = p.id`, in)
 }
 
-// DeadLetters counts events that could not become orders, per reason.
+// DeadLetters counts events that could not become orders and that nobody has
+// settled, per reason.
 func (a *Audit) DeadLetters(ctx context.Context) (map[string]int, error) {
 	out := map[string]int{}
 	err := a.db.with(ctx, reading, func(c *pgxpool.Conn) error {
-		rows, err := c.Query(ctx, `SELECT reason, count(*) FROM dead_letters GROUP BY reason`)
+		rows, err := c.Query(ctx, `SELECT reason, count(*) FROM dead_letters WHERE state = 'open' GROUP BY reason`)
 		if err != nil {
 			return err
 		}
@@ -131,6 +132,26 @@ func (a *Audit) DeadLetters(ctx context.Context) (map[string]int, error) {
 		return err
 	})
 	return out, err
+}
+
+// DeadReservations gives accepted reservations of a sale that have no order and
+// whose event is a dead letter, open or dropped. That they were accepted, their
+// payment attempt says, which was on record before any money was.
+func (a *Audit) DeadReservations(ctx context.Context, saleNo uint32) ([]engine.DeadReservation, error) {
+	return collect(ctx, a.db, scanDeadReservation, `
+		SELECT DISTINCT ON (d.reservation) d.reservation, d.id, d.reason, d.state = 'dropped'
+		FROM dead_letters d
+		WHERE d.sale_no = $1 AND d.state IN ('open', 'dropped')
+			AND EXISTS (SELECT FROM payments p WHERE p.reservation = d.reservation)
+			AND NOT EXISTS (SELECT FROM orders o WHERE o.id = d.reservation)
+		ORDER BY d.reservation, d.state = 'dropped' DESC, d.id`, int64(saleNo))
+}
+
+func scanDeadReservation(row pgx.CollectableRow) (r engine.DeadReservation, err error) {
+	var id []byte
+	err = row.Scan(&id, &r.Letter, &r.Reason, &r.Dropped)
+	r.ID, _ = engine.ReservationIDFromBytes(id)
+	return r, err
 }
 
 // collect runs one look over whole tables. Right after a sale they have no

@@ -3,9 +3,12 @@ package record
 import (
 	"cmp"
 	"context"
+	"errors"
 	"slices"
+	"time"
 
 	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -13,19 +16,25 @@ import (
 // write does a batch in one transaction:
 //
 //  1. lock the stream's position and see that it is where the writer believes,
-//  2. lock the SKU rows, sorted; read which orders exist,
+//  2. lock the SKU rows, sorted,
 //  3. decide in Go,
 //  4. write orders, ledger, stock, payments, dead letters and the new position.
 //
-// Whoever inserts an order holds the locks of its SKUs first, so step 2's look at
-// existing orders cannot miss one that another writer is about to commit.
-func (l *Ledger) write(ctx context.Context, tx pgx.Tx, b Batch) (*decision, error) {
-	d := newDecision()
-	if err := d.read(ctx, tx, b); err != nil {
+// Nearly always no reservation of a batch has an order yet, so step 4 just writes
+// them. If one has, the primary key says so, and the batch is done again with
+// look, which reads the orders that exist in step 2; so is a batch with dead
+// letters. Whoever inserts an order holds the locks of its SKUs first, so that
+// look cannot miss one that another writer is about to commit.
+func (l *Ledger) write(ctx context.Context, tx pgx.Tx, b Batch, look bool) (*decision, error) {
+	d := newDecision(len(b.Entries))
+	if err := d.read(ctx, tx, b, look); err != nil {
 		return nil, err
 	}
 	for i := range b.Entries {
 		d.decide(&b.Entries[i])
+	}
+	if !look && len(d.dead) > 0 {
+		return nil, errLook // an event that has its order is no dead letter, whatever is wrong with it
 	}
 	if err := d.insert(ctx, tx); err != nil {
 		return nil, err
@@ -33,10 +42,23 @@ func (l *Ledger) write(ctx context.Context, tx pgx.Tx, b Batch) (*decision, erro
 	return d, d.update(ctx, tx, b)
 }
 
+// lookFor is how many batches look for orders that exist after one that met
+// some: what publishes twice, a relay after a crash, does so many times.
+const lookFor = 16
+
+// errLook ends a try that cannot go on without a look at existing orders.
+var errLook = errors.New("record: look at existing orders first")
+
+// wantsLook says that a row was there already, or that it would matter.
+func wantsLook(err error) bool {
+	var pg *pgconn.PgError
+	return errors.Is(err, errLook) || errors.As(err, &pg) && pg.Code == "23505"
+}
+
 // Hardly ever is there one, so the payment is looked up per order found.
 const existingSQL = `SELECT o.id, o.state, o.provider,
 		coalesce((SELECT p.state FROM payments p WHERE p.id = o.attempt), 'none'), o.reason, o.placed_at
-	FROM orders o WHERE o.id = ANY ($1)`
+	FROM orders o WHERE o.id = ANY ($1) AND o.reserved_at BETWEEN $2 AND $3`
 
 // byIndexSQL makes every statement of the transaction go by its primary keys. A
 // batch touches rows that it names; without statistics, which a table that fills
@@ -46,24 +68,28 @@ const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config
 	set_config('flashsale.actor', '` + writerActor + `', true), set_config('flashsale.reason', 'order', true)`
 
 // read locks and reads all that the batch touches, in one round trip.
-func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch) error {
+func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch, look bool) error {
 	sales, nos := b.skus()
 	q := &pgx.Batch{}
 	q.Queue(byIndexSQL)
-	q.Queue(lockPositionsSQL, b.Topic, b.partitions()).Query(func(rows pgx.Rows) error {
-		at, err := readPositions(rows)
-		if err == nil && !same(at, b.From) {
-			err = ErrFenced
-		}
-		return err
-	})
+	if len(b.From) > 0 { // else it is no part of the stream, but a dead letter that is tried again
+		q.Queue(lockPositionsSQL, b.Topic, b.partitions()).Query(func(rows pgx.Rows) error {
+			at, err := readPositions(rows)
+			if err == nil && !same(at, b.From) {
+				err = ErrFenced
+			}
+			return err
+		})
+	}
 	q.Queue(`SELECT clock_timestamp()`).QueryRow(func(row pgx.Row) error { return row.Scan(&d.now) })
 	q.Queue(`SELECT no, id, currency FROM sales WHERE no = ANY ($1)`, sales).Query(d.readSales)
 	q.Queue(`
 		SELECT k.sale_no, k.no, k.sku, k.unit_price, k.stock, k.sold
 		FROM skus k JOIN unnest($1::bigint[], $2::smallint[]) AS w (sale_no, no) ON w.sale_no = k.sale_no AND w.no = k.no
 		ORDER BY k.sale_no, k.no FOR UPDATE OF k`, sales, nos).Query(d.readSKUs)
-	q.Queue(existingSQL, b.ids()).Query(d.readExisting)
+	if look {
+		q.Queue(existingSQL, b.ids()...).Query(d.readExisting)
+	}
 	err := tx.SendBatch(ctx, q).Close()
 	d.now = d.now.UTC()
 	return err
@@ -123,12 +149,24 @@ func (b Batch) skus() (sales []int64, nos []int16) {
 	return sales, nos
 }
 
-func (b Batch) ids() [][]byte {
-	out := make([][]byte, 0, len(b.Entries))
+// ids gives the reservations of the batch, and the first and the last time at
+// which one of them was made: the arguments of existingSQL.
+func (b Batch) ids() []any {
+	ids := make([][]byte, 0, len(b.Entries))
+	var from, to time.Time
 	for i := range b.Entries {
-		if b.Entries[i].Reason == "" {
-			out = append(out, b.Entries[i].Event.ID.Bytes())
+		if b.Entries[i].Reason != "" {
+			continue
+		}
+		id := b.Entries[i].Event.ID
+		ids = append(ids, id.Bytes())
+		at := id.CreatedAt()
+		if len(ids) == 1 || at.Before(from) {
+			from = at
+		}
+		if at.After(to) {
+			to = at
 		}
 	}
-	return out
+	return []any{ids, from, to}
 }

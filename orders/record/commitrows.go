@@ -15,41 +15,73 @@ import (
 // writerActor is who the ledger says sold the units.
 const writerActor = "order-writer"
 
-// insert writes the new orders and their ledger rows by COPY, which costs about
-// a third of INSERT … unnest. Nothing can conflict: see write.
+// insert writes the new orders and their ledger rows by COPY. A second order of a
+// reservation violates the primary key: see write.
 func (d *decision) insert(ctx context.Context, tx pgx.Tx) error {
 	if len(d.orders) == 0 {
 		return nil
 	}
-	var moves [][]any
-	for i := range d.orders {
-		o := &d.orders[i]
-		if o.state != engine.Confirmed {
-			continue
-		}
-		for _, l := range o.Lines {
-			moves = append(moves, []any{int64(o.ID.Sale), int64(l.No), "sold", int64(l.Quantity), "order", o.ID.Order(), writerActor})
-		}
-	}
-	_, err := tx.CopyFrom(ctx, pgx.Identifier{"orders"}, []string{
-		"id", "order_id", "sale_no", "sale_id", "buyer", "state", "lines", "total", "currency", "email",
-		"attempt", "provider", "epoch", "seq", "reason", "reserved_at", "accepted_at", "placed_at",
-	}, pgx.CopyFromSlice(len(d.orders), d.orderRow))
-	if err != nil || len(moves) == 0 {
+	if err := copyIn(ctx, tx, copyOrders, len(d.orders), d.orderRow); err != nil {
 		return err
 	}
-	_, err = tx.CopyFrom(ctx, pgx.Identifier{"stock_ledger"},
-		[]string{"sale_no", "sku_no", "kind", "units", "reason", "cause", "actor"}, pgx.CopyFromRows(moves))
-	return err
+	type move struct{ order, line int }
+	var moves []move
+	for i := range d.orders {
+		if d.orders[i].state == engine.Confirmed {
+			for line := range d.orders[i].Lines {
+				moves = append(moves, move{i, line})
+			}
+		}
+	}
+	if len(moves) == 0 {
+		return nil
+	}
+	return copyIn(ctx, tx, copyLedger, len(moves), func(r *copyRow, i int) error {
+		o := &d.orders[moves[i].order]
+		l := &o.Lines[moves[i].line]
+		r.begin(7)
+		r.int8(int64(o.ID.Sale))
+		r.int2(l.No)
+		r.text("sold")
+		r.int8(int64(l.Quantity))
+		r.text("order")
+		r.text(o.publicID)
+		r.text(writerActor)
+		return nil
+	})
 }
 
-func (d *decision) orderRow(i int) ([]any, error) {
+const (
+	copyOrders = `COPY orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, email,
+		attempt, provider, epoch, seq, reason, reserved_at, accepted_at, placed_at)`
+	copyLedger = `COPY stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor)`
+)
+
+func (d *decision) orderRow(r *copyRow, i int) error {
 	o := &d.orders[i]
-	lines, err := json.Marshal(o.Lines)
-	return []any{
-		o.ID.Bytes(), o.ID.Order(), int64(o.ID.Sale), o.SaleID, o.Buyer, string(o.state), lines, o.Total.Amount, o.Total.Currency, o.Email,
-		o.Attempt[:], o.Provider, o.Epoch, int64(o.Seq), o.reason, o.ID.CreatedAt(), o.AcceptedAt, d.now,
-	}, err
+	o.publicID = o.ID.Order()
+	r.begin(18)
+	r.bytes(o.ID.Bytes())
+	r.text(o.publicID)
+	r.int8(int64(o.ID.Sale))
+	r.text(o.SaleID)
+	r.text(o.Buyer)
+	r.text(string(o.state))
+	if err := r.json(o.Lines); err != nil {
+		return err
+	}
+	r.int8(o.Total.Amount)
+	r.text(o.Total.Currency)
+	r.text(o.Email)
+	r.bytes(o.Attempt[:])
+	r.text(o.Provider)
+	r.int8(o.Epoch)
+	r.int8(int64(o.Seq)) // 63 bits: see open in orders/envelope.go
+	r.text(o.reason)
+	r.time(o.ID.CreatedAt())
+	r.time(o.AcceptedAt)
+	r.time(d.now)
+	return nil
 }
 
 // update writes the rest in one round trip.
@@ -57,6 +89,10 @@ func (d *decision) update(ctx context.Context, tx pgx.Tx, b Batch) error {
 	q := &pgx.Batch{}
 	d.queueStock(q)
 	d.queuePayments(q, b)
+	d.queueNotices(q)
+	if len(b.From) == 0 {
+		return tx.SendBatch(ctx, q).Close()
+	}
 	if err := d.queueDead(q, b.Topic); err != nil {
 		return err
 	}
@@ -122,6 +158,20 @@ func (d *decision) queuePayments(q *pgx.Batch, b Batch) {
 		ids, providers, refs, beyond)
 }
 
+// queueNotices notes, if somebody wants to know, that the storefront is to be
+// told of the new orders. In this transaction: no order is without its notice.
+func (d *decision) queueNotices(q *pgx.Batch) {
+	if len(d.orders) == 0 {
+		return
+	}
+	ids := make([][]byte, len(d.orders))
+	for i := range d.orders {
+		ids[i] = d.orders[i].ID.Bytes()
+	}
+	q.Queue(`INSERT INTO notices (reservation) SELECT w.id FROM unnest($1::bytea[]) AS w (id)
+		WHERE EXISTS (SELECT FROM notices_wanted) ON CONFLICT DO NOTHING`, ids)
+}
+
 // beyond lists the payment states that an authorisation no longer changes. The
 // update asks for the others by what they are not: asked for by name, they would
 // match payments_unfinished, and the planner would search all of that per row.
@@ -144,12 +194,27 @@ func (d *decision) queueDead(q *pgx.Batch, topic string) error {
 		if err != nil {
 			return err
 		}
+		var reservation []byte
+		var saleNo *int64
+		if id, ok := x.named(); ok {
+			no := int64(id.Sale)
+			reservation, saleNo = id.Bytes(), &no
+		}
 		q.Queue(`
-			INSERT INTO dead_letters (topic, partition, "offset", key, headers, value, reason, detail)
-			VALUES ($1, $2, $3, $4, $5, $6, $7, $8) ON CONFLICT DO NOTHING`,
-			topic, x.Partition, x.Offset, orEmpty(x.Key), headers, orEmpty(x.Value), x.reason, storable(x.detail))
+			INSERT INTO dead_letters (topic, partition, "offset", key, headers, value, reason, detail, reservation, sale_no)
+			VALUES ($1, $2, $3, $4, $5, $6, $7, $8, $9, $10) ON CONFLICT DO NOTHING`,
+			topic, x.Partition, x.Offset, orEmpty(x.Key), headers, orEmpty(x.Value), x.reason, storable(x.detail), reservation, saleNo)
 	}
 	return nil
+}
+
+// named gives the reservation that an entry is about, as far as it can be read:
+// from the event, or from the key, which is the order's id.
+func (e *Entry) named() (engine.ReservationID, bool) {
+	if e.Event.ID != (engine.ReservationID{}) {
+		return e.Event.ID, true
+	}
+	return engine.ParseOrderID(string(e.Key))
 }
 
 // storable makes a stranger's text fit for Postgres, which takes no NUL and no

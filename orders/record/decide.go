@@ -39,8 +39,9 @@ type decision struct {
 // order is a row to write.
 type order struct {
 	*Event
-	state  engine.ReservationState
-	reason string
+	state    engine.ReservationState
+	reason   string
+	publicID string // set when the row is written
 }
 
 // dead is an entry that becomes no order, and why.
@@ -49,9 +50,10 @@ type dead struct {
 	reason, detail string
 }
 
-func newDecision() *decision {
+func newDecision(entries int) *decision {
 	return &decision{
-		sales: map[uint32]saleRow{}, skus: map[skuKey]*skuRow{}, existing: map[engine.ReservationID]engine.Outcome{},
+		sales: map[uint32]saleRow{}, skus: map[skuKey]*skuRow{}, existing: make(map[engine.ReservationID]engine.Outcome, entries),
+		orders: make([]order, 0, entries), decided: make([]Decided, 0, entries),
 	}
 }
 

@@ -62,9 +62,9 @@ func classify(err error, k kind) error {
 		return engine.Wrap(err, engine.CodeInternal, "the record refused a statement")
 	}
 	switch {
-	case pgconn.SafeToRetry(err):
+	case pgconn.SafeToRetry(err) && !foundClosed(err):
 		return unavailable(err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), connectionLost(err):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), connectionLost(err), foundClosed(err):
 		return lost(err, k)
 	}
 	return err // pgx.ErrNoRows, a scan error: the caller's
@@ -76,17 +76,25 @@ func away(code string) bool {
 	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57")
 }
 
-// conflict says that Postgres rolled the transaction back to resolve a conflict
-// with another one, so that repeating it makes sense.
+// conflict says that Postgres rolled the transaction back because of another one,
+// so that repeating it makes sense: a deadlock, a serialization failure, or a row
+// that was on its way into the default partition when its month was made. The
+// last is a CHECK of no name; every CHECK of ours has one.
 func conflict(err error) bool {
 	var pg *pgconn.PgError
-	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01")
+	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "23514" && pg.ConstraintName == "")
 }
 
 func connectionLost(err error) bool {
 	var net net.Error
 	return errors.As(err, &net) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
 }
+
+// foundClosed says that pgx found its connection closed. It calls that safe to
+// retry, and often it is; but a COMMIT whose answer was lost ends so, too: pgx
+// 5.12 reads the answer twice, the first time for its kind only, and reports what
+// the second one meets. So nothing is known.
+func foundClosed(err error) bool { return strings.HasSuffix(err.Error(), "conn closed") }
 
 func lost(err error, k kind) error {
 	if k == writing {

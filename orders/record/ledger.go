@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,7 +14,10 @@ import (
 
 // Ledger turns batches of the stream into orders: all of a batch's effects and
 // the stream's new position in one transaction.
-type Ledger struct{ db *DB }
+type Ledger struct {
+	db   *DB
+	look atomic.Int64 // batches that still look for orders that exist before they write
+}
 
 // NewLedger gives the record's side of the order writer.
 func NewLedger(db *DB) *Ledger { return &Ledger{db: db} }
@@ -93,11 +97,7 @@ const StockExhausted = "stock_exhausted"
 // answered, and repeating the batch gives ErrFenced if it went through.
 func (l *Ledger) Commit(ctx context.Context, b Batch) (Result, error) {
 	for n := 1; ; n++ {
-		var d *decision
-		err := l.db.tx(ctx, func(tx pgx.Tx) (err error) {
-			d, err = l.write(ctx, tx, b)
-			return err
-		})
+		d, err := l.once(ctx, b)
 		if err == nil {
 			return d.result(b), nil
 		}
@@ -116,6 +116,26 @@ func (l *Ledger) Commit(ctx context.Context, b Batch) (Result, error) {
 		case n == attempts:
 			return Result{}, unavailable(err)
 		}
+	}
+}
+
+// once tries a batch, and again with a look at existing orders if it meets one.
+func (l *Ledger) once(ctx context.Context, b Batch) (d *decision, err error) {
+	look := l.look.Load() > 0
+	for {
+		err = l.db.tx(ctx, func(tx pgx.Tx) (err error) {
+			d, err = l.write(ctx, tx, b, look)
+			return err
+		})
+		switch {
+		case err == nil && look:
+			l.look.Add(-1)
+		case wantsLook(err) && !look:
+			look = true
+			l.look.Store(lookFor)
+			continue
+		}
+		return d, err
 	}
 }
 
@@ -141,9 +161,9 @@ func (l *Ledger) committed(ctx context.Context, b Batch) (bool, error) {
 
 // readBack reads the outcomes of a batch that another look found committed.
 func (l *Ledger) readBack(ctx context.Context, b Batch) (Result, error) {
-	d := newDecision()
+	d := newDecision(len(b.Entries))
 	err := l.db.with(ctx, reading, func(c *pgxpool.Conn) error {
-		rows, err := c.Query(ctx, existingSQL, b.ids())
+		rows, err := c.Query(ctx, existingSQL, b.ids()...)
 		if err != nil {
 			return err
 		}

@@ -11,8 +11,8 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// Notices is the list of orders that the storefront is still to be told of. A
-// trigger writes a row in the transaction that commits the order, so a crash can
+// Notices is the list of orders that the storefront is still to be told of. The
+// writer adds them in the transaction that commits the orders, so a crash can
 // repeat a notice and never lose one.
 type Notices struct{ db *DB }
 
@@ -55,7 +55,9 @@ func (n *Notices) Due(ctx context.Context, limit int, lease time.Duration) (out 
 		}); err != nil || len(ids) == 0 {
 			return err
 		}
-		orders, err := tx.Query(ctx, selectOrders+`WHERE o.id = ANY ($1) ORDER BY o.placed_at, o.id`, ids)
+		orders, err := tx.Query(ctx, selectOrders+`WHERE o.id = ANY ($1)
+			AND o.reserved_at BETWEEN (SELECT min(reserved_at(id)) FROM unnest($1::bytea[]) AS w (id)) AND (SELECT max(reserved_at(id)) FROM unnest($1::bytea[]) AS w (id))
+			ORDER BY o.placed_at, o.id`, ids)
 		if err != nil {
 			return err
 		}

@@ -19,6 +19,7 @@ var _ engine.Orders = (*Orders)(nil)
 func NewOrders(db *DB) *Orders { return &Orders{db: db} }
 
 // selectOrders reads orders with the present state of the payment that made each.
+// Who names an order names its month, too: the time in its id, see migration 7.
 const selectOrders = `
 	SELECT o.id, o.sale_id, o.buyer, o.state, o.lines, o.total, o.currency, o.email, o.attempt, o.provider,
 		coalesce(p.state, 'none'), o.reason, o.placed_at, o.seq, o.epoch
@@ -27,7 +28,7 @@ const selectOrders = `
 // Order gives a committed order, confirmed or refused: CodeNotFound.
 func (r *Orders) Order(ctx context.Context, id engine.ReservationID) (o engine.Order, err error) {
 	err = r.db.with(ctx, reading, func(c *pgxpool.Conn) error {
-		o, err = scanOrder(c.QueryRow(ctx, selectOrders+`WHERE o.id = $1`, id.Bytes()))
+		o, err = scanOrder(c.QueryRow(ctx, selectOrders+`WHERE o.id = $1 AND o.reserved_at = $2`, id.Bytes(), id.CreatedAt()))
 		return notFound(err, "no order %s", id.Order())
 	})
 	return o, err

@@ -53,7 +53,7 @@ func (a *Attempts) Unresolved(ctx context.Context) (out []engine.Unresolved, err
 func (a *Attempts) Refund(ctx context.Context, id engine.ReservationID, act engine.Act) (out engine.Attempt, err error) {
 	act.Name = "refund"
 	err = a.db.tx(ctx, func(tx pgx.Tx) error {
-		rows, err := tx.Query(ctx, `SELECT `+attemptColumns+` FROM payments p JOIN orders o ON o.attempt = p.id WHERE o.id = $1 FOR UPDATE OF p`, id.Bytes())
+		rows, err := tx.Query(ctx, `SELECT `+attemptColumns+` FROM payments p JOIN orders o ON o.attempt = p.id WHERE o.id = $1 AND o.reserved_at = $2 FOR UPDATE OF p`, id.Bytes(), id.CreatedAt())
 		if err != nil {
 			return err
 		}

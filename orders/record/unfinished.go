@@ -49,7 +49,7 @@ func (a *Attempts) Owed(ctx context.Context, lease time.Duration, limit int) ([]
 // it is not on its way to be captured: its own order is not there, or, for an
 // authorised one, no order at all, because Uncaptured and Unvoided have the others.
 const openSQL = `p.state IN ` + unfinished + `
-	AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND (o.attempt = p.id OR p.state = 'authorised'))`
+	AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation) AND (o.attempt = p.id OR p.state = 'authorised'))`
 
 // Unfinished lists attempts that nobody works on since olderThan and that no
 // order has: they may have taken money. Queued ones are listed at once. It takes

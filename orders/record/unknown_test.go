@@ -132,7 +132,8 @@ func TestEveryErrorIsClassifiedOnce(t *testing.T) {
 		{"starting up", &pgconn.PgError{Code: "57P03"}, reading, engine.CodeUnavailable, false, false},
 		{"too many connections", &pgconn.PgError{Code: "53300"}, writing, engine.CodeUnavailable, false, false},
 		{"a replica", &pgconn.PgError{Code: "25006"}, writing, engine.CodeUnavailable, false, false},
-		{"a check", &pgconn.PgError{Code: "23514"}, writing, engine.CodeInternal, false, true},
+		{"a check", &pgconn.PgError{Code: "23514", ConstraintName: "skus_never_oversold"}, writing, engine.CodeInternal, false, true},
+		{"a partition's bounds", &pgconn.PgError{Code: "23514"}, writing, engine.CodeUnavailable, false, false},
 		{"no such table", &pgconn.PgError{Code: "42P01"}, writing, engine.CodeInternal, false, false},
 		{"engine's own", engine.E(engine.CodeSaleState, "x"), writing, engine.CodeSaleState, false, false},
 	} {
