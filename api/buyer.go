@@ -30,19 +30,26 @@ func (s *Server) reserve(x *exchange) error {
 		}
 	}
 	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
-	if err == nil || engine.CodeOf(err) == engine.CodeSoldOut {
+	if err == nil {
 		s.names.keep(x.param)
+	} else if engine.CodeOf(err) == engine.CodeSoldOut {
+		s.names.keep(x.param).refuse(x.start.Unix())
 	}
 	if err != nil {
 		return err
 	}
+	x.reserved(&r)
+	return nil
+}
+
+// reserved writes a reservation that was made, or made before.
+func (x *exchange) reserved(r *engine.Reservation) {
 	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
 	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)
 	x.http.SetStatusCode(fasthttp.StatusCreated)
 	x.common("application/json")
-	x.http.Response.SetBody(append(appendReservation(x.room[len(place):len(place)], &r, place[len("/v1/reservations/"):]), '\n'))
-	return nil
+	x.http.Response.SetBody(append(appendReservation(x.room[len(place):len(place)], r, place[len("/v1/reservations/"):]), '\n'))
 }
 
 var (

@@ -26,11 +26,15 @@ type conn struct {
 
 	read, write deadline
 
-	// For the quick no, see quick.go. Only the connection's goroutine uses these.
+	// For quick answers, see quick.go. Only the connection's goroutine uses these.
 	server *Server
 	given  int  // bytes that fasthttp has and that are of no answered request yet
 	lost   bool // whether that is not known any more
-	quick  bool // whether there was a quick no
+	quick  bool // whether there was a quick answer
+
+	resting atomic.Bool // whether its last request was taken the quick way
+	flight  flight
+	direct  direct
 }
 
 const (
@@ -38,8 +42,11 @@ const (
 	drainBytes = MaxBatchBody + 256<<10
 )
 
-// Close ends the connection.
+// Close ends the connection, once the request that is under way is answered.
 func (c *conn) Close() error {
+	if !c.flight.end() {
+		return nil
+	}
 	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.patient.Swap(false) {
 		if w.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(drainFor)) == nil {
 			_, _ = io.CopyN(io.Discard, c.Conn, drainBytes)
@@ -47,6 +54,9 @@ func (c *conn) Close() error {
 	}
 	if !c.closed.Swap(true) {
 		defer c.open.Add(-1)
+		if c.server != nil {
+			c.server.taken.Delete(c)
+		}
 	}
 	return c.Conn.Close()
 }
@@ -61,21 +71,31 @@ func closePatiently(c net.Conn) {
 func (c *conn) Read(b []byte) (int, error) {
 	for {
 		n, err := c.Conn.Read(b)
+		c.flight.await() // one answer after the other
 		if n > 0 {
-			if err == nil && c.server != nil && c.given == 0 && !c.lost && c.server.quickNo(c, b[:n]) {
+			if err == nil && c.server != nil && c.given == 0 && !c.lost && c.server.quickly(c, b[:n]) {
+				c.quick = true
 				continue
 			}
 			c.given += n
+			c.rest(false)
 		}
-		if err == nil || n > 0 || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if err == nil || n > 0 {
 			return n, err
 		}
-		if !c.read.extend(c.Conn.SetReadDeadline) {
+		if !errors.Is(err, os.ErrDeadlineExceeded) || !c.read.extend(c.Conn.SetReadDeadline) {
 			if c.quick && c.given == 0 && !c.lost {
-				err = io.EOF // idle after an answer, and not, as fasthttp would think, after none
+				err = io.EOF // ended after an answer, and not, as fasthttp would think, after none
 			}
 			return n, err
 		}
+	}
+}
+
+// rest notes whether a shutdown has to end the connection; see Server.dismiss.
+func (c *conn) rest(is bool) {
+	if c.resting.Load() != is {
+		c.resting.Store(is)
 	}
 }
 
@@ -88,6 +108,13 @@ func (c *conn) Write(b []byte) (wrote int, err error) {
 			return wrote, err
 		}
 	}
+}
+
+// writeRest writes what did not go out at once, and says whether all of it left.
+func (c *conn) writeRest(b []byte, within time.Duration) bool {
+	_ = c.SetWriteDeadline(time.Now().Add(within))
+	_, err := c.Write(b)
+	return err == nil
 }
 
 // SetReadDeadline implements net.Conn.

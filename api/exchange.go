@@ -7,7 +7,6 @@ import (
 	"errors"
 	"io"
 	"net"
-	"runtime/debug"
 	"strconv"
 	"sync"
 	"time"
@@ -21,6 +20,8 @@ import (
 // everything in it but http is a copy.
 type exchange struct {
 	http  *fasthttp.RequestCtx
+	conn  *conn     // of a quick one
+	sale  *soldFrom // of a quick one
 	route *route
 	head  head
 	param string // the path's id
@@ -33,10 +34,17 @@ type exchange struct {
 
 	scratch [maxRequestID]byte // for the request's id
 	room    [1024]byte         // for whatever is written
+	cart    [4]engine.CartLine // of a quick one
 }
 
 // exchanges are used again: each has room for an answer.
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
+
+func (x *exchange) free() {
+	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", "", 0
+	clear(x.cart[:])
+	exchanges.Put(x)
+}
 
 // path gives the path as it was sent.
 func path(c *fasthttp.RequestCtx) []byte {
@@ -57,8 +65,9 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
-			s.opt.Log.Error("panic", "request_id", string(x.id), "route", x.route.pattern, "panic", p, "stack", string(debug.Stack()))
+			s.panicked(x, p)
 			c.Response.Reset()
+			c.Response.Header.SetCanonical(headerCacheControl, noStore)
 			s.refuse(x, engine.E(engine.CodeInternal, ""))
 		}
 		s.inFlight.Add(-1)
@@ -67,8 +76,7 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 		}
 		s.done(x)
 		answered(c)
-		x.http, x.head, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, head{}, nil, "", nil, "", "", 0
-		exchanges.Put(x)
+		x.free()
 	}()
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)

@@ -2,6 +2,7 @@ package api
 
 import (
 	"bytes"
+	"encoding/binary"
 	"strings"
 
 	"github.com/valyala/fasthttp"
@@ -22,7 +23,7 @@ type head struct {
 	expect         field
 	contentType    field
 	folded         bool // a value goes on in a second line
-	odd            bool // a line without a name, or with space before its colon
+	odd            bool // a line that has not a plain name, a colon, a printable value, CR and LF; or a trailer
 }
 
 // field is one header: its first value, and how often it came. The value is
@@ -49,6 +50,7 @@ func (h *head) read(raw []byte) {
 			raw = nil
 		}
 		if len(line) == 0 {
+			h.odd = true
 			continue
 		}
 		if line[0] == ' ' || line[0] == '\t' {
@@ -65,7 +67,7 @@ func (h *head) line(line []byte) {
 		return line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name)
 	}
 	colon := bytes.IndexByte(line, ':')
-	if colon <= 0 || line[colon-1] == ' ' || line[colon-1] == '\t' || line[len(line)-1] != '\r' {
+	if last := len(line) - 1; colon <= 0 || line[last] != '\r' || !word(line[:colon]) || !printable(line[colon+1:last]) {
 		h.odd = true
 	}
 	switch colon {
@@ -103,11 +105,32 @@ func (h *head) line(line []byte) {
 		if named("expect") {
 			h.expect.add(line[colon+1:])
 		}
+	case len("trailer"):
+		if named("trailer") {
+			h.odd = true
+		}
 	case len("host"):
 		if named("host") {
 			h.host.add(line[colon+1:])
 		}
 	}
+}
+
+// printable says whether b has only bytes from space to ~, eight at a time.
+func printable(b []byte) bool {
+	const each, high = 0x0101010101010101, 0x8080808080808080
+	var bad uint64
+	for len(b) >= 8 {
+		x := binary.LittleEndian.Uint64(b)
+		bad |= ((x - each*' ') &^ x) | (x + each) | x // below space; DEL; above ASCII
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c < ' ' || c > '~' {
+			return false
+		}
+	}
+	return bad&high == 0
 }
 
 // badFraming says what makes a request's end ambiguous, or "". fasthttp serves

@@ -53,6 +53,16 @@ func wordByte(b byte) bool {
 	return b >= 'a' && b <= 'z' || b >= 'A' && b <= 'Z' || b >= '0' && b <= '9' || b == '_' || b == '-'
 }
 
+// word says whether b has bytes, all of them wordBytes.
+func word(b []byte) bool {
+	for _, c := range b {
+		if !wordByte(c) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
 // idempotencyKey reads the key that names a mutation.
 func idempotencyKey(f field) (string, error) {
 	if f.times == 0 || f.times == 1 && len(f.value) == 0 {

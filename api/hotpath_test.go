@@ -48,6 +48,43 @@ func TestThePlainWayOfAReservationDoesNotAllocate(t *testing.T) {
 	}
 }
 
+func TestAQuickAnswerDoesNotAllocate(t *testing.T) {
+	r, ways := held(anyBuyer), 0
+	d := open(t, &fake{}, func(o *Options) {
+		o.ReserveThen = func(_ context.Context, _ engine.ReserveRequest, who engine.OnReserve) { ways++; who.Reserved(&r, nil) }
+		o.SoldOut = func(string, string, string, int) error { ways++; return gone }
+	})
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	must(t, err)
+	defer func() { _ = ln.Close() }()
+	client, err := net.Dial("tcp", ln.Addr().String())
+	must(t, err)
+	defer func() { _ = client.Close() }()
+	go func() {
+		_, _ = io.CopyBuffer(struct{ io.Writer }{io.Discard}, struct{ io.Reader }{client}, make([]byte, 64<<10))
+	}()
+	socket, err := ln.Accept()
+	must(t, err)
+	c := &conn{Conn: socket, open: new(atomic.Int64), server: d.server}
+	c.direct.open(socket)
+	defer func() { _ = c.Close() }()
+	request := []byte(shoeRequest(t, anyBuyer).String())
+	for _, way := range []string{"yes", "no"} {
+		if way == "no" {
+			d.server.names.keep("demo").refuse(d.clock.now().Unix())
+		}
+		ways = 0
+		n := testing.AllocsPerRun(1000, func() {
+			if !d.server.quickly(c, request) {
+				t.Fatal("not quick")
+			}
+		})
+		if n != 0 || ways != 1001 {
+			t.Errorf("%s: %v allocations, asked %d times", way, n, ways)
+		}
+	}
+}
+
 func TestADeadlineIsSharedForAWhileAndNeverShort(t *testing.T) {
 	d := &deadlines{base: t.Context(), limit: 640 * time.Millisecond}
 	a, now := d.get(time.Now()), time.Now()

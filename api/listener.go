@@ -27,7 +27,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		c, err := l.Listener.Accept()
 		if err == nil {
 			l.open.Add(1)
-			return &conn{Conn: c, open: l.open, server: l.server}, nil
+			made := &conn{Conn: c, open: l.open, server: l.server}
+			made.direct.open(c)
+			l.server.taken.Store(made, nil)
+			return made, nil
 		}
 		if !shortage(err) {
 			return nil, err

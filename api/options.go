@@ -1,12 +1,15 @@
 package api
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flashsale-engine/flashsale/engine"
 )
 
 // Fixed limits of the contract.
@@ -27,6 +30,10 @@ type Options struct {
 	// refusal of a cart of one line, or nil. It must not block. The door then
 	// refuses such a request before it reads the token; see ADR 009.
 	SoldOut func(sale, buyer, sku string, quantity int) error
+
+	// ReserveThen, if given, is the engine's: Engine.Reserve for a caller that does
+	// not wait. The door then answers plain reservations outside fasthttp; see ADR 013.
+	ReserveThen func(ctx context.Context, r engine.ReserveRequest, who engine.OnReserve)
 
 	Keys       []Key         // who may sign buyer tokens
 	Audience   string        // the aud a token must carry; default "flashsale"

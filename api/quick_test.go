@@ -34,7 +34,7 @@ func knowing(t *testing.T) (d *door, asked *atomic.Int64) {
 			return gone
 		}
 	})
-	d.server.names.keep("demo")
+	d.server.names.keep("demo").refuse(d.clock.now().Unix())
 	return d, asked
 }
 
@@ -60,7 +60,7 @@ func answerTo(t *testing.T, d *door, request string) string {
 	for room := make([]byte, 4096); ; {
 		n, err := c.Read(room)
 		text = append(text, room[:n]...)
-		if err != nil || strings.HasSuffix(string(text), "}") {
+		if err != nil || strings.HasSuffix(strings.TrimSpace(string(text)), "}") {
 			if err != nil && !errors.Is(err, io.EOF) {
 				t.Fatalf("%v after %q", err, text)
 			}
@@ -182,7 +182,7 @@ func TestAConnectionThatHearsOnlyQuickNosEndsWhenItIsIdle(t *testing.T) {
 		o.ReadTimeout, o.IdleTimeout = idle, idle
 		o.SoldOut = func(string, string, string, int) error { return gone }
 	})
-	d.server.names.keep("demo")
+	d.server.names.keep("demo").refuse(d.clock.now().Unix())
 	one := shoeRequest(t, anyBuyer).String()
 	c := d.dial()
 	for began := time.Now(); time.Since(began) < 3*idle/2; <-time.After(50 * time.Millisecond) {
@@ -192,4 +192,21 @@ func TestAConnectionThatHearsOnlyQuickNosEndsWhenItIsIdle(t *testing.T) {
 		}
 	}
 	c.expectClosed()
+}
+
+func TestPrintableLooksAtEveryByte(t *testing.T) {
+	for n := range 20 {
+		for at := range n {
+			for c := range 256 {
+				for _, others := range []string{" ", "~", "a", "\xff", "\x00"} {
+					b := []byte(strings.Repeat(others, n))
+					b[at] = byte(c)
+					want := c >= ' ' && c <= '~' && (n == 1 || others[0] >= ' ' && others[0] <= '~')
+					if printable(b) != want {
+						t.Fatalf("%q is printable: %v", b, !want)
+					}
+				}
+			}
+		}
+	}
 }

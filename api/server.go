@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -24,6 +25,7 @@ type Server struct {
 	limits   deadlines
 	inFlight atomic.Int64
 	conns    atomic.Int64 // open connections
+	taken    sync.Map     // and which: *conn
 	draining atomic.Bool
 
 	base context.Context // of every engine call; ends when Shutdown gives up waiting
@@ -87,12 +89,25 @@ func (s *Server) Serve(ln net.Listener) error {
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
 	defer s.stop()
+	s.dismiss()
 	err := s.http.ShutdownWithContext(ctx)
 	if err != nil {
 		s.stop()
 		s.settle(time.Second)
 	}
 	return err
+}
+
+// dismiss ends the connections that were last answered the quick way, or will be.
+// Of such answers fasthttp knows nothing: it may take a connection for one whose
+// first request is still on its way, and wait for it.
+func (s *Server) dismiss() {
+	s.taken.Range(func(c, _ any) bool {
+		if c := c.(*conn); c.resting.Load() {
+			_ = c.Close()
+		}
+		return true
+	})
 }
 
 // settle waits for connections to close, for at most d. fasthttp cannot be

@@ -81,16 +81,26 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
 		Lines: lines,
 	})
-	if err != nil {
-		return Reservation{}, e.explain(err, s)
+	var v Reservation
+	if err = e.conclude(ctx, s, r.Buyer, lines, &h, err, &v); err != nil {
+		return Reservation{}, err
 	}
-	if h.Replayed {
-		if !sameLines(h.Lines, lines) {
-			return Reservation{}, E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID)
-		}
-		return e.settled(ctx, s, r.Buyer, h)
+	return v, nil
+}
+
+// conclude makes of the gate's answer what the buyer is told. v's lines are room.
+func (e *Engine) conclude(ctx context.Context, s *Sale, buyer string, asked []Line, h *Hold, err error, v *Reservation) error {
+	switch {
+	case err != nil:
+		return e.explain(err, s)
+	case !h.Replayed:
+		e.fill(v, s, buyer, h)
+	case !sameLines(h.Lines, asked):
+		return E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID)
+	default:
+		*v, err = e.settled(ctx, s, buyer, *h)
 	}
-	return e.view(s, r.Buyer, h), nil
+	return err
 }
 
 // Knowledge is what a Gate may also be: it knows some of its answers by itself.
@@ -124,6 +134,7 @@ func (e *Engine) SoldOut(sale, buyer, sku string, quantity int) error {
 // each's for the time of the call.
 func (e *Engine) ReserveAll(ctx context.Context, sale string, rs []ReserveRequest, each func(i int, r *Reservation, err error), pause func()) {
 	var v Reservation
+	var room [MaxLines]PricedLine
 	refuse := func(i int, err error) {
 		v = Reservation{}
 		each(i, &v, err)
@@ -155,20 +166,12 @@ func (e *Engine) ReserveAll(ctx context.Context, sale string, rs []ReserveReques
 			which = append(which, from+i)
 		}
 		e.Gate.HoldAll(ctx, s, asks, func(i int, h *Hold, err error) {
-			r := &rs[which[i]]
-			switch {
-			case err != nil:
-				refuse(which[i], e.explain(err, s))
+			v.Lines = room[:0]
+			if err = e.conclude(ctx, s, rs[which[i]].Buyer, asks[i].Lines, h, err, &v); err != nil {
+				refuse(which[i], err)
 				return
-			case !h.Replayed:
-				v = e.view(s, r.Buyer, *h)
-			case !sameLines(h.Lines, asks[i].Lines):
-				refuse(which[i], E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID))
-				return
-			default:
-				v, err = e.settled(ctx, s, r.Buyer, *h)
 			}
-			each(which[i], &v, err)
+			each(which[i], &v, nil)
 		}, pause)
 	}
 }
@@ -285,13 +288,18 @@ func (e *Engine) settled(ctx context.Context, s *Sale, buyer string, h Hold) (Re
 	return Reservation{}, err
 }
 
-func (e *Engine) view(s *Sale, buyer string, h Hold) Reservation {
-	r := Reservation{ID: h.ID, Sale: s, Buyer: buyer, State: h.State, Seq: h.Seq, Replayed: h.Replayed}
-	r.Lines, r.Total = s.Price(h.Lines)
+func (e *Engine) view(s *Sale, buyer string, h Hold) (r Reservation) {
+	e.fill(&r, s, buyer, &h)
+	return r
+}
+
+// fill is view, into a reservation whose lines are room.
+func (e *Engine) fill(r *Reservation, s *Sale, buyer string, h *Hold) {
+	*r = Reservation{ID: h.ID, Sale: s, Buyer: buyer, State: h.State, Seq: h.Seq, Replayed: h.Replayed, Lines: r.Lines[:0]}
+	r.Lines, r.Total = s.appendPrices(r.Lines, h.Lines)
 	if h.State == Held || h.State == Paying {
 		r.ExpiresAt = h.ExpiresAt
 	}
-	return r
 }
 
 func ofOrder(s *Sale, o Order) Reservation {

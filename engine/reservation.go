@@ -57,10 +57,13 @@ type CartLine struct {
 // Cart checks a buyer's lines against a sale and gives them summed by SKU and
 // sorted by number: one SKU twice in a cart counts once, with both quantities.
 func (s *Sale) Cart(lines []CartLine) ([]Line, error) {
+	return s.appendCart(make([]Line, 0, min(len(lines), MaxLines)), lines)
+}
+
+func (s *Sale) appendCart(out []Line, lines []CartLine) ([]Line, error) {
 	if len(lines) == 0 || len(lines) > MaxLines {
 		return nil, E(CodeInvalidRequest, "lines: a cart has 1 to %d lines, not %d", MaxLines, len(lines)).With("field", "lines")
 	}
-	out := make([]Line, 0, len(lines))
 next:
 	for i, l := range lines {
 		it, ok := s.Item(l.SKU)
@@ -91,12 +94,18 @@ next:
 
 // Price names and prices lines and gives their total.
 func (s *Sale) Price(lines []Line) ([]PricedLine, Money) {
-	out := make([]PricedLine, len(lines))
+	return s.appendPrices(make([]PricedLine, 0, len(lines)), lines)
+}
+
+func (s *Sale) appendPrices(out []PricedLine, lines []Line) ([]PricedLine, Money) {
 	total := Money{Currency: s.Currency}
-	for i, l := range lines {
-		it, _ := s.ItemByNo(l.No)
-		out[i] = PricedLine{No: l.No, SKU: it.SKU, Quantity: l.Quantity, UnitPrice: it.UnitPrice}
-		total.Amount += it.UnitPrice * int64(l.Quantity)
+	for _, l := range lines {
+		p := PricedLine{No: l.No, Quantity: l.Quantity}
+		if int(l.No) < len(s.Items) && s.Items[l.No].No == l.No {
+			p.SKU, p.UnitPrice = s.Items[l.No].SKU, s.Items[l.No].UnitPrice
+		}
+		total.Amount += p.UnitPrice * int64(l.Quantity)
+		out = append(out, p)
 	}
 	return out, total
 }

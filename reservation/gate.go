@@ -42,6 +42,7 @@ type Gate struct {
 var (
 	_ engine.Gate        = (*Gate)(nil)
 	_ engine.Knowledge   = (*Gate)(nil)
+	_ engine.Later       = (*Gate)(nil)
 	_ engine.GateReader  = (*Gate)(nil)
 	_ engine.GateControl = (*Gate)(nil)
 	_ engine.GateShards  = (*Gate)(nil)

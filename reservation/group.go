@@ -63,7 +63,7 @@ func (g *Gate) HoldAll(ctx context.Context, s *engine.Sale, rs []engine.HoldRequ
 		ops, slow = all.take(ops, slow)
 		for _, o := range ops {
 			i := o.index
-			if o.err == nil && (o.answer.refusal == refAgain || o.answer.refusal == refSoldOut && s.Shards > 1) {
+			if o.needsMore(s) {
 				o.free()
 				go func() {
 					h, err := g.Hold(ctx, s, rs[i])

@@ -155,17 +155,27 @@ func (l *lane) drain() {
 		_, err := l.gate.decide(context.Background(), l.sale, l.shard, batch[0].lease, batch, 0)
 		for _, o := range batch {
 			o.err = err
-			o.tell() // and o may be somebody else's
 		}
+		l.gate.tellAll(batch) // and they may be somebody else's
 		if err != nil && engine.CodeOf(err) == engine.CodeUnavailable {
 			l.shed(err)
 		}
 	}
 }
 
-// take moves the next operations of one lease out of the queue; nil ends the
-// lane's goroutine.
+// take gives the next operations of one lease; nil ends the lane's goroutine.
 func (l *lane) take(batch []*op) []*op {
+	batch, ended := l.next(batch)
+	for _, o := range ended {
+		o.err = errNotSent(o.until.Err())
+	}
+	l.gate.tellAll(ended)
+	return batch
+}
+
+// next moves operations out of the queue: those to be sent, and those whose
+// callers have given up.
+func (l *lane) next(batch []*op) (_, ended []*op) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.drains--
@@ -173,7 +183,7 @@ func (l *lane) take(batch []*op) []*op {
 		if l.drains == 0 {
 			l.queue = nil
 		}
-		return nil
+		return nil, nil
 	}
 	l.drains++
 	if batch == nil {
@@ -188,16 +198,15 @@ func (l *lane) take(batch []*op) []*op {
 		if !o.stage.CompareAndSwap(queued, sent) {
 			continue
 		}
-		if ended := o.until.Err(); ended != nil {
-			o.err = errNotSent(ended)
-			o.tell()
+		if o.until.Err() != nil {
+			ended = append(ended, o)
 			continue
 		}
 		batch = append(batch, o)
 	}
 	clear(l.queue[:taken])
 	l.queue = l.queue[taken:]
-	return batch
+	return batch, ended
 }
 
 // shed answers everything that waits, after a call that Redis did not answer:
@@ -208,20 +217,25 @@ func (l *lane) shed(cause error) {
 	waiting := l.queue
 	l.queue = nil
 	l.mu.Unlock()
+	told := waiting[:0]
 	for _, o := range waiting {
 		if o.stage.CompareAndSwap(queued, sent) {
 			// The cause may be unknown; these are not: %v keeps ErrUnknown out.
 			o.err = unavailable(fmt.Errorf("not sent, because the call before had no answer: %v", cause), "Redis does not answer") //nolint:errorlint // see above
-			o.tell()
+			told = append(told, o)
 		}
 	}
+	l.gate.tellAll(told)
 }
 
 // tell hands an operation back to whoever waits for it.
 func (o *op) tell() {
-	if o.group != nil {
+	switch {
+	case o.group != nil:
 		o.group.add(o)
-		return
+	case o.later.who != nil:
+		o.hear()
+	default:
+		o.done <- struct{}{}
 	}
-	o.done <- struct{}{}
 }

@@ -39,6 +39,7 @@ type op struct {
 	until  context.Context // when it has ended before the operation is sent, it is not sent
 	group  *group          // whose answer it is, if not one caller's
 	index  int             // in the group
+	later  later           // who hears the answer, if nobody waits for it
 	answer answer
 	err    error
 }
