@@ -81,7 +81,7 @@ func check(rt *rapid.T, g *Gate, ttl time.Duration, advance func(time.Duration) 
 		limit: s.PerBuyerLimit, attempts: g.opt.MaxAttempts, open: true, holds: map[modelKey]*modelHold{},
 	}}
 	for i := range 3 {
-		n := rapid.Int64Range(0, rapid.SampledFrom([]int64{8, 40}).Draw(rt, "most")).Draw(rt, "stock")
+		n := rapid.Int64Range(0, rapid.SampledFrom([]int64{8, 40, 1000}).Draw(rt, "most")).Draw(rt, "stock")
 		s.Items = append(s.Items, engine.Item{No: uint16(i) * 300, Stock: n}) // numbers of one and two bytes
 	}
 	x.m.stock = make([]int64, 601)

@@ -21,7 +21,7 @@ var luaFiles embed.FS
 // crowd does not need is a function of its own: the many small ones in it find
 // what they share with it in one place, which halves what it costs to set up.
 var (
-	gateScript = newScript(constants(parts("bytes", "terms", "reads", "fresh") + "return (function()\n" +
+	gateScript = newScript(constants(parts("bytes", "terms", "reads", "crowd") + "return (function()\n" +
 		parts("stock", "record", "settle", "logs", "hold", "moves", "run", "write") + "end)()\n"))
 	createScript  = assemble("create")
 	installScript = assemble("install")
@@ -161,12 +161,15 @@ func arguments(epoch int64, ops []*op, reap int) []any {
 	}
 	if !all {
 		most = 0
-	} else if !crowd || someTwice(ops) {
+	} else if !crowd {
 		most = -most
 	}
 	text := make([]byte, 0, 2*len(named)+8*len(ops)+size)
 	for _, l := range named {
 		text = append(text, byte(l.Quantity>>8), byte(l.Quantity))
+	}
+	if most > 0 {
+		text = appendTwice(text, ops)
 	}
 	sums := len(text)
 	for _, o := range ops {
@@ -188,8 +191,9 @@ func arguments(epoch int64, ops []*op, reap int) []any {
 	return args
 }
 
-// someTwice reports whether a buyer has several of the operations.
-func someTwice(ops []*op) bool {
+// appendTwice names each operation whose buyer has one before it in the call: its
+// place, and that of the buyer's first.
+func appendTwice(text []byte, ops []*op) []byte {
 	var seen [4 * maxBatch]uint16 // by the key's first bytes, which are as good as random
 	for i, o := range ops {
 		at := binary.BigEndian.Uint16(o.buyer[:])
@@ -199,19 +203,23 @@ func someTwice(ops []*op) bool {
 				*place = uint16(i + 1)
 				break
 			}
-			if ops[*place-1].buyer == o.buyer {
-				return true
+			if first := *place - 1; ops[first].buyer == o.buyer {
+				text = append(text, byte(i), byte(first))
+				break
 			}
 		}
 	}
-	return false
+	return text
 }
+
+// ofCrowd stands for "more to do" in a reply that names only what is no new hold;
+// see lua/crowd.lua.
+const ofCrowd = -1
 
 // read takes the script's reply apart.
 func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 	all, ok := v.([]any)
-	allMade := len(all) == replyHead // every one a hold, in order
-	if !ok || !allMade && len(all) < replyHead+len(ops) {
+	if !ok || len(all) < replyHead {
 		return d, fmt.Errorf("reservation: a reply of %d parts to %d operations", len(all), len(ops))
 	}
 	var head [replyHead]int64
@@ -220,43 +228,21 @@ func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 			return d, fmt.Errorf("reservation: the reply's part %d is a %T", i, all[i])
 		}
 	}
-	now, seqBefore, deadline, capMS := head[0], head[1], head[2], head[3]
-	d.seqBefore, d.expired, d.more = uint64(seqBefore), int(head[4]), head[5] != 0
-	made := func(o *op, k int64) {
-		h := hold{nonce: o.nonce, state: stateHeld, lines: o.lines, created: now, deadline: deadline, seq: uint64(seqBefore + k)}
-		o.answer.hold = h.view(saleNo, o.buyer, capMS)
+	r := reading{saleNo: saleNo, now: head[0], seqBefore: head[1], deadline: head[2], capMS: head[3]}
+	d.seqBefore, d.expired, d.more = uint64(head[1]), int(head[4]), head[5] > 0
+	all = all[replyHead:]
+	if head[5] == ofCrowd {
+		return d, r.crowd(ops, all)
+	}
+	if len(all) < len(ops) {
+		return d, fmt.Errorf("reservation: %d answers to %d operations", len(all), len(ops))
 	}
 	for i, o := range ops {
-		if allMade {
-			made(o, int64(i)+1)
-			continue
-		}
-		switch a := all[replyHead+i].(type) {
-		case int64:
-			if a <= 0 {
-				o.answer.refusal, o.answer.hold.Seq = -(-a % 16), uint64(seqBefore+-a/16)
-				continue
-			}
-			made(o, a)
-		case string:
-			if len(a) == 0 {
-				return d, errRecord
-			}
-			h, rest, err := decodeHold([]byte(a[1:]))
-			if err != nil {
-				return d, err
-			}
-			o.answer.hold = h.view(saleNo, o.buyer, capMS)
-			o.answer.hold.Replayed = a[0] == '1'
-			o.answer.entryID = string(rest)
-		default:
-			return d, fmt.Errorf("reservation: answer %d is a %T", i, a)
+		if err := r.answer(o, all[i]); err != nil {
+			return d, err
 		}
 	}
-	if allMade {
-		return d, nil
-	}
-	for _, v := range all[replyHead+len(ops):] {
+	for _, v := range all[len(ops):] {
 		a, _ := v.(string)
 		if len(a) < 8 {
 			return d, errRecord
@@ -265,7 +251,67 @@ func read(v any, saleNo uint32, ops []*op) (d decided, err error) {
 		if err != nil {
 			return d, err
 		}
-		d.overdue = append(d.overdue, h.view(saleNo, engine.BuyerKey([]byte(a[:8])), capMS))
+		d.overdue = append(d.overdue, h.view(saleNo, engine.BuyerKey([]byte(a[:8])), r.capMS))
 	}
 	return d, nil
+}
+
+// reading is what all answers of a reply have in common.
+type reading struct {
+	saleNo                          uint32
+	now, seqBefore, deadline, capMS int64
+}
+
+// crowd fills in the answers of a call of holds: all are made, one seq after the
+// other, but for those named, each behind its place.
+func (r *reading) crowd(ops []*op, named []any) error {
+	made := int64(0)
+	for i, o := range ops {
+		if len(named) > 1 && named[0] == int64(i) {
+			if err := r.answer(o, named[1]); err != nil {
+				return err
+			}
+			named = named[2:]
+			continue
+		}
+		made++
+		r.made(o, made)
+	}
+	if len(named) > 0 {
+		return fmt.Errorf("reservation: %d parts of a reply belong to none of %d holds", len(named), len(ops))
+	}
+	return nil
+}
+
+// made is a new hold, the k-th decision of its call.
+func (r *reading) made(o *op, k int64) {
+	h := hold{nonce: o.nonce, state: stateHeld, lines: o.lines, created: r.now, deadline: r.deadline, seq: uint64(r.seqBefore + k)}
+	o.answer.hold = h.view(r.saleNo, o.buyer, r.capMS)
+}
+
+// answer reads one answer of lua/run.lua.
+func (r *reading) answer(o *op, v any) error {
+	switch a := v.(type) {
+	case int64:
+		if a > 0 {
+			r.made(o, a)
+			return nil
+		}
+		o.answer.refusal, o.answer.hold.Seq = -(-a % 16), uint64(r.seqBefore+-a/16)
+		return nil
+	case string:
+		if len(a) == 0 {
+			return errRecord
+		}
+		h, rest, err := decodeHold([]byte(a[1:]))
+		if err != nil {
+			return err
+		}
+		o.answer.hold = h.view(r.saleNo, o.buyer, r.capMS)
+		o.answer.hold.Replayed = a[0] == '1'
+		o.answer.entryID = string(rest)
+		return nil
+	default:
+		return fmt.Errorf("reservation: an answer is a %T", v)
+	}
 }

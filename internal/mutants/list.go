@@ -47,13 +47,15 @@ var gateMutants = []mutant{
 		{"lua/hold.lua", "if c[AVAILABLE] < units then", "if c[AVAILABLE] < units - 1 then"},
 	}},
 	{"n-plus-one-crowd", "the same, where a crowd of new buyers is decided", []patch{
-		{"lua/fresh.lua", "if left < units or", "if left + 1 < units or"},
+		{"lua/crowd.lua", "if left < units or", "if left + 1 < units or"},
 	}},
 	{"limit-per-cart", "a buyer's limit is checked against the cart, not against what the buyer has", []patch{
 		{"lua/hold.lua", "if units + had > limit then", "if units > limit then"},
+		{"lua/crowd.lua", "and units + had > limit then", "and units > limit then"},
 	}},
 	{"limit-before-stock", "limit and stock are checked apart: what one call has just given does not count against the limit", []patch{
 		{"lua/hold.lua", "char(byte(s) + units)", "char(byte(s))"},
+		{"lua/crowd.lua", "char(had + units)", "char(had)"},
 	}},
 	{"lines-apart", "two lines of one SKU in a cart are each checked against the whole stock", []patch{
 		noConservation,
@@ -72,6 +74,7 @@ var gateMutants = []mutant{
 	}},
 	{"timer-reset", "repeating the request sets the hold's timer back", []patch{
 		{"lua/hold.lua", "      return '1' .. image(s, at)", "      local j = at + shape(byte(s, at + 8))\n      text[buyer] = sub(s, 1, j + 4) .. due5 .. sub(s, j + 10)\n      return '1' .. image(text[buyer], at)"},
+		{"lua/crowd.lua", "      had = byte(s)\n", "      had = byte(s)\n      if at then\n        call('HSET', BUYERS, buyers[i], sub(s, 1, j + 4) .. due5 .. sub(s, j + 10))\n      end\n"},
 	}},
 	{"leaking-refusal", "a cart refused for its second line keeps the first one's units", []patch{
 		noConservation,
@@ -79,6 +82,7 @@ var gateMutants = []mutant{
 	}},
 	{"leaking-refusal-aside", "what was set aside for a hold that is refused or a repeat is kept", []patch{
 		{"lua/hold.lua", "move(body, 12, #body, HELD, AVAILABLE)", "-- kept"},
+		{"lua/crowd.lua", "        if units then\n", "        if false then\n"},
 	}},
 	{"claim-on-expired", "a hold that expired can be claimed, and its unit sold twice", []patch{
 		noConservation,
@@ -113,18 +117,22 @@ var gateMutants = []mutant{
 	{"seq-of-another", "holds of one call are written with one another's place", []patch{
 		{"lua/run.lua", "tail = times .. pack5(tail_base)", "tail = times .. pack5(seq)"},
 	}},
+	{"seq-of-another-crowd", "the same in a crowd, behind one who is refused", []patch{
+		{"lua/crowd.lua", "      else\n        tail = times .. pack5(base)\n", ""},
+	}},
 	{"epoch-unchecked", "callers of another generation are served", []patch{
 		{"lua/terms.lua", "if epoch ~= ARGV[1] then", "if not epoch then"},
 	}},
 	{"one-buyer-twice", "two holds of one new buyer in a call overwrite each other", []patch{
-		{"script.go", "!crowd || someTwice(ops)", "!crowd"},
-		{"lua/fresh.lua", ")) == n then", ")) >= 0 then"},
+		{"script.go", "text = appendTwice(text, ops)", "_ = appendTwice"},
+		{"lua/crowd.lua", ")) ~= k / 2 then", ")) < 0 then"},
 	}},
 	{"sold-forgotten", "accepted holds are cleared away with the tombstones", []patch{
 		{"lua/run.lua", "if meta >= S_RELEASED * 32 and unpack5", "if meta >= S_ACCEPTED * 32 and unpack5"},
 	}},
 	{"answers-off-by-one", "the batcher gives each caller its neighbour's answer", []patch{
-		{"script.go", "switch a := all[replyHead+i].(type) {", "switch a := all[replyHead+(i+1)%len(ops)].(type) {"},
+		{"script.go", "r.answer(o, all[i])", "r.answer(o, all[(i+1)%len(ops)])"},
+		{"script.go", "named[0] == int64(i) {", "named[0] == int64((i+1)%len(ops)) {"},
 	}},
 	{"answer-dropped", "the batcher forgets to answer the last operation of a larger batch", []patch{
 		{"lane.go", "\t\tfor _, o := range batch {\n\t\t\to.err = err\n", "\t\tfor i, o := range batch {\n\t\t\tif i == 20 {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\to.err = err\n"},

@@ -88,19 +88,7 @@ local function open(buyer, nonce)
   if not s then
     return false
   end
-  local at, kind, times, due
-  local i, size = 2, #s
-  while i <= size do
-    local meta = byte(s, i + 8)
-    local j = i + 13 + meta % 16 * 3
-    if meta < 64 and unpack5(s, j + 5) <= now then -- held
-      due = true
-    end
-    if sub(s, i, i + 7) == nonce then
-      at, kind, times = i, meta, j
-    end
-    i = j + (meta % 32 < 16 and 15 or 29)
-  end
+  local at, kind, times, due = look(s, nonce)
   if due then
     settle(buyer, s, 1000) -- more than a buyer can have
     return open(buyer, nonce)

@@ -5,8 +5,10 @@
 --          0: that many, and it looks for nothing but due ones),
 --          3 number n of operations, 4 the most units of one hold if all SKUs of
 --          the holds are named, else 0; below 0, that number, if other operations
---          or a buyer's second one are among them;
---          5 the units that the holds ask of each SKU named, 2 bytes each,
+--          are among them;
+--          5 the units that the holds ask of each SKU named, 2 bytes each; then, if
+--          4 is above 0, for each hold whose buyer has one before it in the call,
+--          its place (from 0) and that of the buyer's first, 1 byte each,
 --          6 n buyer keys, 8 bytes each, 7 n bodies, one behind the other (see
 --          hold.lua and moves.lua), then the SKUs named, in decimal
 -- touches  nothing
