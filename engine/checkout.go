@@ -38,6 +38,8 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 	if err != nil {
 		return CheckoutResult{}, err
 	}
+	e.paying.Add(1)
+	defer e.paying.Add(-1)
 	// From here on a client that hangs up changes nothing: what is begun is ended.
 	work, began := context.WithoutCancel(ctx), e.Clock.Now()
 

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"sync/atomic"
 	"time"
 )
 
@@ -11,6 +12,8 @@ import (
 type Engine struct {
 	Ports
 	Options
+
+	paying atomic.Int64 // checkouts under way
 }
 
 // Ports are everything that the engine calls.
@@ -50,6 +53,13 @@ func New(p Ports, o Options) (*Engine, error) {
 	}
 	return &Engine{Ports: p, Options: o}, nil
 }
+
+// crowd is how many checkouts under way are a crowd.
+const crowd = 64
+
+// Crowded says that many buyers are paying here now, so that what has time, such
+// as capturing what others paid, may stand back.
+func (e *Engine) Crowded() bool { return e.paying.Load() >= crowd }
 
 // lease is how long an attempt belongs to the node that works on it: the
 // provider call and what follows it.

@@ -279,3 +279,21 @@ func TestAMethodThatNoProviderTakesIsDeclinedAndAnAbsentRouterIsNot(t *testing.T
 		})
 	}
 }
+
+func TestACheckoutCountsToTheCrowdAsLongAsItLasts(t *testing.T) {
+	w := newWorld()
+	e := w.engine()
+	e.paying.Store(crowd - 1)
+	during := false
+	e.Score = func(context.Context, Attempt) (Score, error) {
+		during = e.Crowded()
+		return Score{}, nil
+	}
+	before := e.Crowded()
+	if _, err := e.Checkout(context.Background(), pay(hold(t, w, "ann"), "ann", "k1", "pm_ok")); err != nil {
+		t.Fatal(err)
+	}
+	if before || !during || e.Crowded() {
+		t.Errorf("crowded before, during and after: %t, %t, %t", before, during, e.Crowded())
+	}
+}

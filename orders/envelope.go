@@ -1,6 +1,7 @@
 package orders
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -30,28 +31,51 @@ const (
 	contentType = "application/json"
 )
 
+// Values that every record has: shared, so never changed.
+var (
+	valueSpec        = []byte("1.0")
+	valueType        = []byte(eventType)
+	valueContentType = []byte(contentType)
+)
+
 // toRecord makes the Kafka record of an outbox entry. Its key is the order's id.
 func toRecord(topic string, e engine.OutboxEntry) *kgo.Record {
-	var p struct {
-		Sale        string `json:"sale"`
-		Traceparent string `json:"traceparent"`
+	id := []byte(e.ID.Order())
+	h := make([]kgo.RecordHeader, 0, 9)
+	h = append(h,
+		kgo.RecordHeader{Key: headerSpec, Value: valueSpec},
+		kgo.RecordHeader{Key: headerID, Value: id},
+		kgo.RecordHeader{Key: headerSource, Value: []byte("/flashsale/sales/" + textOf(e.Payload, "sale"))},
+		kgo.RecordHeader{Key: headerType, Value: valueType},
+		kgo.RecordHeader{Key: headerTime, Value: e.AcceptedAt.UTC().AppendFormat(nil, time.RFC3339Nano)},
+		kgo.RecordHeader{Key: headerEpoch, Value: strconv.AppendInt(nil, e.Epoch, 10)},
+		kgo.RecordHeader{Key: headerSeq, Value: strconv.AppendUint(nil, e.Seq, 10)},
+		kgo.RecordHeader{Key: headerContentType, Value: valueContentType},
+	)
+	if trace := textOf(e.Payload, "traceparent"); trace != "" {
+		h = append(h, kgo.RecordHeader{Key: headerTrace, Value: []byte(trace)})
 	}
-	_ = json.Unmarshal(e.Payload, &p) // what it cannot read, the writer will name
-	id := e.ID.Order()
-	h := []kgo.RecordHeader{
-		{Key: headerSpec, Value: []byte("1.0")},
-		{Key: headerID, Value: []byte(id)},
-		{Key: headerSource, Value: []byte("/flashsale/sales/" + p.Sale)},
-		{Key: headerType, Value: []byte(eventType)},
-		{Key: headerTime, Value: e.AcceptedAt.UTC().AppendFormat(nil, time.RFC3339Nano)},
-		{Key: headerEpoch, Value: strconv.AppendInt(nil, e.Epoch, 10)},
-		{Key: headerSeq, Value: strconv.AppendUint(nil, e.Seq, 10)},
-		{Key: headerContentType, Value: []byte(contentType)},
+	return &kgo.Record{Topic: topic, Key: id, Value: e.Payload, Headers: h}
+}
+
+// textOf reads a text of an encoded event without decoding all of it. Its quotes
+// are those of a name: within a text they would be escaped. What it cannot read
+// is "", and the writer will name it.
+func textOf(payload []byte, name string) string {
+	_, rest, found := bytes.Cut(payload, []byte(`"`+name+`":`))
+	if !found || len(rest) == 0 || rest[0] != '"' {
+		return ""
 	}
-	if p.Traceparent != "" {
-		h = append(h, kgo.RecordHeader{Key: headerTrace, Value: []byte(p.Traceparent)})
+	end := bytes.IndexByte(rest[1:], '"')
+	if end < 0 {
+		return ""
 	}
-	return &kgo.Record{Topic: topic, Key: []byte(id), Value: e.Payload, Headers: h}
+	if plain := rest[1 : 1+end]; bytes.IndexByte(plain, '\\') < 0 {
+		return string(plain)
+	}
+	var s string
+	_ = json.NewDecoder(bytes.NewReader(rest)).Decode(&s)
+	return s
 }
 
 // fromRecord reads a Kafka record. What cannot become an order says so in Reason.

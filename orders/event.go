@@ -72,18 +72,19 @@ var errVersion = errors.New("unknown version")
 // Decode reads the wire form. Fields it does not know are ignored; every field
 // that the record needs must be there and make sense.
 func Decode(b []byte) (engine.AcceptedEvent, error) {
-	var version struct {
-		Version int `json:"version"`
-	}
-	if err := json.Unmarshal(b, &version); err != nil {
-		return engine.AcceptedEvent{}, err
-	}
-	if version.Version != EventVersion {
-		return engine.AcceptedEvent{}, fmt.Errorf("%w: %d", errVersion, version.Version)
-	}
 	var w wire
-	if err := json.Unmarshal(b, &w); err != nil {
-		return engine.AcceptedEvent{}, err
+	err := json.Unmarshal(b, &w)
+	if err != nil { // another version's fields may be of other types
+		var of struct {
+			Version int `json:"version"`
+		}
+		if json.Unmarshal(b, &of) != nil || of.Version == EventVersion {
+			return engine.AcceptedEvent{}, err
+		}
+		w.Version = of.Version
+	}
+	if w.Version != EventVersion {
+		return engine.AcceptedEvent{}, fmt.Errorf("%w: %d", errVersion, w.Version)
 	}
 	return w.event()
 }
@@ -136,8 +137,8 @@ func (w *wire) lines() ([]engine.PricedLine, error) {
 		case l.UnitPrice < 0 || l.UnitPrice > engine.MaxUnitPrice:
 			return nil, fmt.Errorf("lines[%d].unit_price: %d is not between 0 and %d", i, l.UnitPrice, engine.MaxUnitPrice)
 		}
-		if err := checkText(fmt.Sprintf("lines[%d].sku", i), l.SKU, true); err != nil {
-			return nil, err
+		if err := checkText("sku", l.SKU, true); err != nil {
+			return nil, fmt.Errorf("lines[%d].%w", i, err)
 		}
 		out[i] = engine.PricedLine(l)
 	}

@@ -52,6 +52,32 @@ func TestAnEventIsReadAsItWasWritten(t *testing.T) {
 	}
 }
 
+func TestATextIsFoundInAnEventWithoutDecodingIt(t *testing.T) {
+	for _, text := range []string{"spring-drop", "", `a "quoted" sale`, `"sale":"another"`, `back\\slash`, "日本 <&>\n", `ends in \`} {
+		ev := example()
+		ev.SaleID, ev.Buyer, ev.Email = text, `x","sale":"of the buyer`, `"traceparent":"of the buyer"`
+		ev.Traceparent = text
+		payload, err := Encode(ev)
+		if text == "" {
+			payload, err = []byte(`{"version":1,"sale":"","buyer":"b"}`), nil
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := textOf(payload, "sale"); got != text {
+			t.Errorf("sale %q: %q", text, got)
+		}
+		if got := textOf(payload, "traceparent"); got != text {
+			t.Errorf("traceparent %q: %q", text, got)
+		}
+	}
+	for _, broken := range []string{``, `{"sale":`, `{"sale":7}`, `{"sale":"never ends`, `{"sale":"\`} {
+		if got := textOf([]byte(broken), "sale"); got != "" {
+			t.Errorf("%s: %q", broken, got)
+		}
+	}
+}
+
 func TestTheDecoderNeedsWhatTheRecordNeedsAndIgnoresTheRest(t *testing.T) {
 	good, err := Encode(example())
 	if err != nil {

@@ -30,7 +30,8 @@ func TestAnAcceptedReservationBecomesAnOrderAndItsNodeIsTold(t *testing.T) {
 			t.Errorf("outcomes: %s, %s, %s", r.notes.of(won.ID), r.notes.of(also.ID), r.notes.of(lost.ID))
 		}
 		until(t, "the outbox is tidied", func() bool { return r.outbox.len() == 0 })
-		work, err := r.attempts.Unvoided(t.Context(), time.Minute, 9)
+		due, err := r.attempts.Authorised(t.Context(), time.Minute, 0, 9)
+		work := due.Void
 		if err != nil || len(work) != 1 || work[0].Reservation != lost.ID {
 			t.Errorf("to void: %+v, %v", work, err)
 		}

@@ -1,12 +1,10 @@
 package payment
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -26,8 +24,9 @@ type SandboxConfig struct {
 
 // Sandbox is the provider that speaks to payment/sandbox over HTTP.
 type Sandbox struct {
-	base     string
-	http     *http.Client
+	host     string // as the requests name it
+	prefix   string // of every path
+	lines    *lines
 	webhooks WebhookConfig
 }
 
@@ -62,11 +61,11 @@ func NewSandbox(c SandboxConfig) (*Sandbox, error) {
 	if err := c.Webhooks.Validate(); err != nil {
 		return nil, fmt.Errorf("payment: sandbox: %w", err)
 	}
-	return &Sandbox{base: strings.TrimSuffix(c.URL, "/"), http: provingClient(c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
+	return &Sandbox{host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/"), lines: newLines(u, c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
 }
 
 // Close closes the idle connections.
-func (c *Sandbox) Close() { c.http.CloseIdleConnections() }
+func (c *Sandbox) Close() { c.lines.closeIdle() }
 
 // Name is the provider's name in records and metrics.
 func (c *Sandbox) Name() string { return "sandbox" }
@@ -79,10 +78,12 @@ func (c *Sandbox) Event(body []byte, signature string) (engine.ProviderEvent, er
 // Authorise reserves the money. A payment method that the provider does not
 // know is the buyer's to change, so it is a decline: invalid_payment_method.
 func (c *Sandbox) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	body := map[string]any{
-		"amount": a.Amount.Amount, "currency": strings.ToLower(a.Amount.Currency), "payment_method": a.Method,
-		"capture_method": "manual", "confirm": true,
-		"metadata": map[string]string{"attempt": a.ID.String(), "reservation": a.Reservation.String(), "order": a.Reservation.Order()},
+	body, err := json.Marshal(wireOrder{
+		Amount: a.Amount.Amount, Currency: strings.ToLower(a.Amount.Currency), PaymentMethod: a.Method, CaptureMethod: "manual", Confirm: true,
+		Metadata: wireNames{Attempt: a.ID.String(), Reservation: a.Reservation.String(), Order: a.Reservation.Order()},
+	})
+	if err != nil {
+		return engine.Payment{}, notTaken(err, "the request could not be encoded")
 	}
 	r, err := c.call(ctx, http.MethodPost, "/v1/payment_intents", a.ID.String(), body)
 	if err != nil {
@@ -154,7 +155,7 @@ func (c *Sandbox) Lookup(ctx context.Context, a engine.Attempt) (engine.Payment,
 		return engine.Payment{}, engine.E(engine.CodeNotFound, "the provider never saw attempt %s", a.ID)
 	}
 	in := &page.Data[0]
-	if !in.whole() || in.Metadata["attempt"] != a.ID.String() {
+	if !in.whole() || in.Metadata.Attempt != a.ID.String() {
 		return engine.Payment{}, notTaken(errors.New("another payment than asked for"), "the look-up's answer makes no sense")
 	}
 	return in.payment(c.Name()), nil
@@ -176,7 +177,7 @@ func (c *Sandbox) Payments(ctx context.Context, visit func(engine.AttemptID, eng
 			return err
 		}
 		for i := range page.Data {
-			id, ours := engine.ParseAttemptID(page.Data[i].Metadata["attempt"])
+			id, ours := engine.ParseAttemptID(page.Data[i].Metadata.Attempt)
 			if !ours {
 				continue
 			}
@@ -231,42 +232,39 @@ type reply struct {
 }
 
 // call makes one request. Its error says whether the request may have been
-// taken; a nil error means an answer that the provider itself gave.
-func (c *Sandbox) call(ctx context.Context, method, path, key string, body any) (reply, error) {
-	var payload io.Reader
-	if body != nil {
-		b, err := json.Marshal(body)
-		if err != nil {
-			return reply{}, notTaken(err, "the request could not be encoded")
-		}
-		payload = bytes.NewReader(b)
-	}
-	var sent sending
-	req, err := http.NewRequestWithContext(sent.trace(ctx), method, c.base+path, payload)
-	if err != nil {
-		return reply{}, notTaken(err, "the request could not be made")
-	}
-	if body != nil {
-		req.Header.Set("Content-Type", "application/json")
-	}
-	if key != "" {
-		req.Header.Set("Idempotency-Key", key)
-	}
-	res, err := c.http.Do(req)
-	if err != nil {
-		if sent.failed(ctx) {
-			return reply{}, unknown(err, "the payment provider gave no answer")
-		}
+// taken; a nil error means an answer that the provider itself gave. The request
+// may be sent twice (see lines): what changes anything carries a key.
+func (c *Sandbox) call(ctx context.Context, method, path, key string, body []byte) (reply, error) {
+	x, err := c.lines.exchange(ctx, c.request(method, path, key, body), maxAnswer)
+	switch {
+	case err != nil && x.sent:
+		return reply{}, unknown(err, "the payment provider gave no answer, or not all of it")
+	case err != nil:
 		return reply{}, notTaken(err, "the payment provider could not be reached")
 	}
-	defer func() { _ = res.Body.Close() }()
-	r := reply{status: res.StatusCode, replayed: res.Header.Get("Idempotent-Replayed") == "true"}
-	r.body, err = io.ReadAll(io.LimitReader(res.Body, maxAnswer+1))
-	if err != nil || len(r.body) > maxAnswer {
-		return r, unknown(errors.Join(errors.New("the answer was cut"), err), "the payment provider's answer could not be read")
+	r := reply{status: x.status, replayed: x.header.Get("Idempotent-Replayed") == "true", body: x.body}
+	if r.status != http.StatusOK {
+		r.problem = problemOf(r.body)
 	}
-	r.problem = problemOf(r.body)
-	return r, refusal(r, res.Header, sent.before())
+	return r, refusal(r, x.header, x.sent)
+}
+
+// request assembles the bytes of a request. Nothing of it is a stranger's: paths
+// are escaped, and keys are made of our ids.
+func (c *Sandbox) request(method, path, key string, body []byte) []byte {
+	b := make([]byte, 0, 256+len(c.host)+len(c.prefix)+len(path)+len(key)+len(body))
+	b = append(append(append(append(append(b, method...), ' '), c.prefix...), path...), " HTTP/1.1\r\nHost: "...)
+	b = append(append(b, c.host...), "\r\nUser-Agent: flashsale\r\n"...)
+	if key != "" {
+		b = append(append(append(b, "Idempotency-Key: "...), key...), "\r\n"...)
+	}
+	if body != nil {
+		b = append(b, "Content-Type: application/json\r\n"...)
+	}
+	if method != http.MethodGet {
+		b = append(strconv.AppendInt(append(b, "Content-Length: "...), int64(len(body)), 10), "\r\n"...)
+	}
+	return append(append(b, "\r\n"...), body...)
 }
 
 func problemOf(body []byte) *wireProblem {

@@ -12,26 +12,30 @@ import (
 // record has noted its end.
 
 // capture takes the money of a confirmed order. A time-out leaves the attempt
-// uncaptured in the ledger, so it comes back and is captured under the same key.
-func (w *Worker) capture(ctx context.Context, a engine.Attempt) error {
+// uncaptured in the ledger, so it comes back and is captured under the same key;
+// and so does one whose note was lost.
+func (w *Worker) capture(ctx context.Context, a engine.Attempt) (then, error) {
 	p, err := w.c.Payments.Capture(ctx, a)
 	if err != nil {
-		return err
+		return nil, err
+	}
+	noted := func(p engine.Payment, reason string) then {
+		return func(ctx context.Context) error { return w.note(ctx, a, p, reason) }
 	}
 	switch p.State {
 	case engine.PaymentCaptured:
-		return w.note(ctx, a, p, "order_confirmed")
+		return noted(p, "order_confirmed"), nil
 	case engine.PaymentRefunded: // it was captured, and given back by somebody's hand
 		if err := w.note(ctx, a, engine.Payment{State: engine.PaymentCaptured}, "order_confirmed"); err != nil {
-			return err
+			return nil, err
 		}
-		return w.note(ctx, a, p, "refunded_at_provider")
+		return noted(p, "refunded_at_provider"), nil
 	case engine.PaymentVoided, engine.PaymentDeclined:
 		// The order is confirmed and the money is gone. Verify says UNPAID.
 		w.c.Log.ErrorContext(ctx, "payments: a confirmed order cannot be captured", "order", a.Reservation.Order(), "attempt", a.ID.String(), "state", p.State)
-		return w.note(ctx, a, p, "capture_impossible")
+		return noted(p, "capture_impossible"), nil
 	}
-	return errors.New("not captured yet: the payment is " + string(p.State))
+	return nil, errors.New("not captured yet: the payment is " + string(p.State))
 }
 
 // void gives back the money of a refused order.
@@ -78,11 +82,11 @@ func (w *Worker) heed(ctx context.Context, c *crew) bool {
 		events, err := w.c.Inbox.Unheeded(ctx, limit)
 		jobs := make([]job, len(events))
 		for i, ev := range events {
-			jobs[i] = job{ev.Provider + "/" + ev.ID, func(ctx context.Context) error {
+			jobs[i] = job{"event", ev.Provider + "/" + ev.ID, func(ctx context.Context) (then, error) {
 				if err := w.c.Heed(ctx, ev); err != nil {
-					return err
+					return nil, err
 				}
-				return w.c.Inbox.Heeded(ctx, ev)
+				return nil, w.c.Inbox.Heeded(ctx, ev)
 			}}
 		}
 		return jobs, err

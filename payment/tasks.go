@@ -10,16 +10,23 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// crew runs a bounded number of functions at once.
+// crew runs a bounded number of functions at once, and lets another bounded
+// number of them note what they did. Those are apart, because notes wait for each
+// other to share a statement, and the next call need not wait for them.
 type crew struct {
-	slots chan struct{}
-	wg    sync.WaitGroup
+	slots, notes chan struct{}
+	wg           sync.WaitGroup
 }
 
-func newCrew(n int) *crew { return &crew{slots: make(chan struct{}, n)} }
+const maxNoting = 256
 
-// run starts f as soon as there is room, or says false once ctx has ended.
-func (c *crew) run(ctx context.Context, f func()) bool {
+func newCrew(n int) *crew {
+	return &crew{slots: make(chan struct{}, n), notes: make(chan struct{}, maxNoting)}
+}
+
+// run starts f as soon as there is room, or says false once ctx has ended. What f
+// leaves to be noted is run when its slot is free again.
+func (c *crew) run(ctx context.Context, f func() (note func())) bool {
 	if ctx.Err() != nil {
 		return false
 	}
@@ -29,10 +36,24 @@ func (c *crew) run(ctx context.Context, f func()) bool {
 		return false
 	}
 	c.wg.Go(func() {
-		defer func() { <-c.slots }()
-		f()
+		note := c.inSlot(f)
+		if note == nil {
+			return
+		}
+		defer func() { <-c.notes }()
+		note()
 	})
 	return true
+}
+
+// inSlot gives the slot back only once there is room for the note.
+func (c *crew) inSlot(f func() func()) func() {
+	defer func() { <-c.slots }()
+	note := f()
+	if note != nil {
+		c.notes <- struct{}{}
+	}
+	return note
 }
 
 func (c *crew) wait() { c.wg.Wait() }

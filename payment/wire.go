@@ -6,16 +6,34 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// The sandbox's answers, as far as they are read.
+// What the sandbox is asked, and its answers as far as they are read.
+
+type wireOrder struct {
+	Amount        int64     `json:"amount"`
+	Currency      string    `json:"currency"`
+	PaymentMethod string    `json:"payment_method"`
+	CaptureMethod string    `json:"capture_method"`
+	Confirm       bool      `json:"confirm"`
+	Metadata      wireNames `json:"metadata"`
+}
+
+// wireNames are what we call a payment; those of others may have none of them.
+type wireNames struct {
+	Attempt     string `json:"attempt"`
+	Reservation string `json:"reservation"`
+	Order       string `json:"order"`
+}
 
 type wireIntent struct {
-	ID         string            `json:"id"`
-	Object     string            `json:"object"`
-	Amount     int64             `json:"amount"`
-	Currency   string            `json:"currency"`
-	Status     string            `json:"status"`
-	Refunded   bool              `json:"refunded"`
-	Metadata   map[string]string `json:"metadata"`
+	ID       string `json:"id"`
+	Object   string `json:"object"`
+	Amount   int64  `json:"amount"`
+	Currency string `json:"currency"`
+	Status   string `json:"status"`
+	Refunded bool   `json:"refunded"`
+	Metadata struct {
+		Attempt string `json:"attempt"`
+	} `json:"metadata"`
 	NextAction *struct {
 		Type     string `json:"type"`
 		Redirect *struct {

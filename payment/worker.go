@@ -14,10 +14,9 @@ import (
 
 // Ledger is what the worker needs of the record. Its errors are read as "later".
 type Ledger interface {
-	// Uncaptured lists authorised attempts of confirmed orders, oldest first.
-	Uncaptured(ctx context.Context, limit int) ([]engine.Attempt, error)
-	// ToVoid lists authorised attempts of refused orders, oldest first.
-	ToVoid(ctx context.Context, limit int) ([]engine.Attempt, error)
+	// Authorised lists authorised attempts, at most limit in all: of confirmed
+	// orders, of orders that are not to be, and of no order for too long a time.
+	Authorised(ctx context.Context, limit int) (capture, void, lost []engine.Attempt, err error)
 	// Owed lists captured attempts whose money is to go back, oldest first.
 	Owed(ctx context.Context, limit int) ([]engine.Attempt, error)
 	// Owe and Note are those of engine.Attempts.
@@ -52,6 +51,9 @@ type WorkerConfig struct {
 	// neither.
 	Inbox Inbox
 	Heed  func(ctx context.Context, ev engine.ProviderEvent) error
+	// Busy says that many buyers are paying now. They have seconds and captures
+	// have days, so meanwhile a long backlog is settled a batch per tick. Nil: never.
+	Busy func() bool
 
 	Every       time.Duration // between two looks at the ledger. Default 1 s
 	Batch       int           // attempts listed at once. Default 256
@@ -158,14 +160,14 @@ func (w *Worker) Run(ctx context.Context) error {
 }
 
 // each runs a look now, on every tick and when woken; a look that found a full
-// batch is followed by another at once.
+// batch is followed by another at once, unless buyers need the time.
 func (w *Worker) each(ctx context.Context, look func(context.Context, *crew) bool, wake <-chan struct{}) {
 	crew := newCrew(w.c.Concurrency)
 	defer crew.wait()
 	tick := time.NewTicker(w.c.Every)
 	defer tick.Stop()
 	for ctx.Err() == nil {
-		if look(ctx, crew) {
+		if look(ctx, crew) && (w.c.Busy == nil || !w.c.Busy()) {
 			continue
 		}
 		select {
@@ -178,54 +180,69 @@ func (w *Worker) each(ctx context.Context, look func(context.Context, *crew) boo
 
 // settle looks at the ledger once and says whether there is certainly more.
 func (w *Worker) settle(ctx context.Context, c *crew) bool {
-	captures := w.list(ctx, c, "capture", attemptJobs(w.c.Ledger.Uncaptured, w.capture))
-	voids := w.list(ctx, c, "void", attemptJobs(w.c.Ledger.ToVoid, w.void))
-	refunds := w.list(ctx, c, "refund", attemptJobs(w.c.Ledger.Owed, w.refund))
-	return captures || voids || refunds
+	decided := w.list(ctx, c, "settle", func(ctx context.Context, limit int) ([]job, error) {
+		capture, void, lost, err := w.c.Ledger.Authorised(ctx, limit)
+		jobs := jobsOf("void", void, w.void)
+		if w.c.ResolveAttempt != nil {
+			jobs = append(jobs, jobsOf("resolve_stale", lost, w.c.ResolveAttempt)...)
+		}
+		for _, a := range capture {
+			jobs = append(jobs, job{"capture", a.ID.String(), func(ctx context.Context) (then, error) { return w.capture(ctx, a) }})
+		}
+		return jobs, err
+	})
+	refunds := w.list(ctx, c, "refund", func(ctx context.Context, limit int) ([]job, error) {
+		owed, err := w.c.Ledger.Owed(ctx, limit)
+		return jobsOf("refund", owed, w.refund), err
+	})
+	return decided || refunds
 }
 
 func (w *Worker) resolveStale(ctx context.Context, c *crew) bool {
-	return w.list(ctx, c, "resolve_stale", attemptJobs(w.c.Stale, w.c.ResolveAttempt))
+	return w.list(ctx, c, "resolve_stale", func(ctx context.Context, limit int) ([]job, error) {
+		stale, err := w.c.Stale(ctx, limit)
+		return jobsOf("resolve_stale", stale, w.c.ResolveAttempt), err
+	})
 }
 
 // job is one thing that a list has found to do.
 type job struct {
-	id string
-	do func(context.Context) error
+	task, id string
+	do       func(context.Context) (then, error)
 }
 
-func attemptJobs(from func(context.Context, int) ([]engine.Attempt, error), do func(context.Context, engine.Attempt) error) func(context.Context, int) ([]job, error) {
-	return func(ctx context.Context, limit int) ([]job, error) {
-		attempts, err := from(ctx, limit)
-		jobs := make([]job, len(attempts))
-		for i, a := range attempts {
-			jobs[i] = job{a.ID.String(), func(ctx context.Context) error { return do(ctx, a) }}
-		}
-		return jobs, err
+// then is what is left of a job once the provider has answered; nil: nothing.
+type then func(context.Context) error
+
+func jobsOf(task string, attempts []engine.Attempt, do func(context.Context, engine.Attempt) error) []job {
+	jobs := make([]job, len(attempts))
+	for i, a := range attempts {
+		jobs[i] = job{task, a.ID.String(), func(ctx context.Context) (then, error) { return nil, do(ctx, a) }}
 	}
+	return jobs
 }
 
 // list has everything listed worked on that is neither in hand nor resting after
 // a failure. More than a batch is asked for by as many as may be passed over, so
 // that a batch of hopeless ones cannot hide the others.
-func (w *Worker) list(ctx context.Context, c *crew, task string, from func(context.Context, int) ([]job, error)) bool {
+func (w *Worker) list(ctx context.Context, c *crew, what string, from func(context.Context, int) ([]job, error)) bool {
 	limit := w.c.Batch + w.tasks.size()
 	listCtx, cancel := context.WithTimeout(ctx, w.c.CallTimeout)
 	defer cancel()
 	jobs, err := from(listCtx, limit)
 	if err != nil {
 		if ctx.Err() == nil {
-			w.c.Log.WarnContext(ctx, "payments: listing failed; it is repeated", "task", task, "err", err)
+			w.c.Log.WarnContext(ctx, "payments: listing failed; it is repeated", "task", what, "err", err)
 		}
 		return false
 	}
 	begun := 0
 	for _, j := range jobs {
-		key := task + j.id
+		key := j.task + j.id
 		if !w.tasks.begin(key) {
 			continue
 		}
-		if !w.start(ctx, c, task, key, j.id, j.do) {
+		if !w.start(ctx, c, j.task, key, j.id, j.do) {
 			return false
 		}
 		begun++
@@ -235,11 +252,19 @@ func (w *Worker) list(ctx context.Context, c *crew, task string, from func(conte
 
 // start has a task in hand done as soon as there is room, or says false once
 // the worker is shutting down. What is begun then is still finished.
-func (w *Worker) start(ctx context.Context, c *crew, task, key, id string, do func(context.Context) error) bool {
-	began := c.run(ctx, func() {
+func (w *Worker) start(ctx context.Context, c *crew, task, key, id string, do func(context.Context) (then, error)) bool {
+	began := c.run(ctx, func() func() {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.c.CallTimeout)
-		defer cancel()
-		w.finish(ctx, task, key, id, do(work))
+		rest, err := do(work)
+		if err != nil || rest == nil {
+			cancel()
+			w.finish(ctx, task, key, id, err)
+			return nil
+		}
+		return func() {
+			defer cancel()
+			w.finish(ctx, task, key, id, rest(work))
+		}
 	})
 	if !began {
 		w.tasks.end(key, nil)
@@ -271,7 +296,7 @@ func (w *Worker) resolveOffers(ctx context.Context) {
 			if !w.tasks.begin(key) {
 				continue // offered twice
 			}
-			w.start(ctx, c, "resolve", key, o.hold.ID.String(), func(ctx context.Context) error { return w.c.Resolve(ctx, o.sale, o.hold) })
+			w.start(ctx, c, "resolve", key, o.hold.ID.String(), func(ctx context.Context) (then, error) { return nil, w.c.Resolve(ctx, o.sale, o.hold) })
 		}
 	}
 }

@@ -36,16 +36,13 @@ func newLedger(capture, void []engine.Attempt) *ledger {
 	return &ledger{uncapt: capture, tovoid: void, notes: map[engine.AttemptID]string{}, owes: map[engine.AttemptID]string{}, settled: make(chan struct{})}
 }
 
-func (l *ledger) Uncaptured(_ context.Context, limit int) ([]engine.Attempt, error) {
-	return l.list(&l.uncapt, limit)
-}
-
-func (l *ledger) ToVoid(_ context.Context, limit int) ([]engine.Attempt, error) {
-	return l.list(&l.tovoid, limit)
+func (l *ledger) Authorised(_ context.Context, limit int) (capture, void, lost []engine.Attempt, err error) {
+	void = l.list(&l.tovoid, limit)
+	return l.list(&l.uncapt, limit-len(void)), void, nil, nil
 }
 
 func (l *ledger) Owed(_ context.Context, limit int) ([]engine.Attempt, error) {
-	return l.list(&l.owed, limit)
+	return l.list(&l.owed, limit), nil
 }
 
 func (l *ledger) Owe(_ context.Context, id engine.AttemptID, reason string) error {
@@ -60,10 +57,10 @@ func (l *ledger) Unresolved(context.Context) ([]engine.Unresolved, error) {
 		{State: engine.PaymentNeedsAction, Count: 1, Oldest: time.Hour}, {State: engine.PaymentAuthorising, Parked: engine.Queued, Count: 2, Oldest: time.Minute}}, nil
 }
 
-func (l *ledger) list(from *[]engine.Attempt, limit int) ([]engine.Attempt, error) {
+func (l *ledger) list(from *[]engine.Attempt, limit int) []engine.Attempt {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return append([]engine.Attempt(nil), (*from)[:min(limit, len(*from))]...), nil
+	return append([]engine.Attempt(nil), (*from)[:min(limit, len(*from))]...)
 }
 
 func (l *ledger) Note(_ context.Context, at engine.Attempt, p engine.Payment, reason string) error {
@@ -383,6 +380,68 @@ func TestWakeMakesTheWorkerLookNow(t *testing.T) {
 		stop()
 		if len(l.notes) != 1 {
 			t.Fatal("it slept on")
+		}
+	})
+}
+
+func TestCapturesStandBackWhileBuyersPay(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var busy atomic.Bool
+		busy.Store(true)
+		l := newLedger(attempts("x", 5), nil)
+		_, stop := run(t, WorkerConfig{
+			Payments: byAttempt(func(engine.Attempt) (engine.Payment, error) {
+				return engine.Payment{State: engine.PaymentCaptured}, nil
+			}), Ledger: l, Batch: 1, Every: time.Second, Busy: busy.Load,
+		})
+		noted := func(want int) {
+			t.Helper()
+			synctest.Wait()
+			l.mu.Lock()
+			defer l.mu.Unlock()
+			if len(l.notes) != want {
+				t.Errorf("%d captured, not %d", len(l.notes), want)
+			}
+		}
+		noted(1)
+		time.Sleep(time.Second)
+		noted(2)
+		busy.Store(false)
+		time.Sleep(time.Second)
+		noted(5)
+		stop()
+	})
+}
+
+// slowNotes is a ledger whose notes wait.
+type slowNotes struct {
+	*ledger
+	until chan struct{}
+}
+
+func (l slowNotes) Note(ctx context.Context, at engine.Attempt, p engine.Payment, reason string) error {
+	<-l.until
+	return l.ledger.Note(ctx, at, p, reason)
+}
+
+func TestTheNextCaptureDoesNotWaitForTheNoteOfTheLast(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var captured atomic.Int32
+		l := slowNotes{newLedger(attempts("x", 3), nil), make(chan struct{})}
+		_, stop := run(t, WorkerConfig{
+			Payments: byAttempt(func(engine.Attempt) (engine.Payment, error) {
+				captured.Add(1)
+				return engine.Payment{State: engine.PaymentCaptured}, nil
+			}), Ledger: l, Concurrency: 1, Every: time.Hour,
+		})
+		synctest.Wait()
+		if captured.Load() != 3 {
+			t.Errorf("%d captured while the notes wait", captured.Load())
+		}
+		close(l.until)
+		stop() // what is begun is noted
+		if len(l.notes) != 3 {
+			t.Errorf("%d noted", len(l.notes))
 		}
 	})
 }

@@ -99,7 +99,8 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 		Stale: func(ctx context.Context, limit int) ([]engine.Attempt, error) {
 			return n.attempts.Unfinished(ctx, n.set.ReconcileEvery, limit)
 		},
-		ResolveAttempt: n.engine.ResolveAttempt, Inbox: n.events, Heed: n.engine.Heed, Every: 250 * time.Millisecond, Registerer: n.reg, Log: n.log})
+		ResolveAttempt: n.engine.ResolveAttempt, Inbox: n.events, Heed: n.engine.Heed,
+		Busy: n.engine.Crowded, Every: 250 * time.Millisecond, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return err
 	}
@@ -146,12 +147,9 @@ func (n *node) clock(ctx context.Context) error {
 // moneyLedger gives the payments worker its view of the record.
 type moneyLedger struct{ *node }
 
-func (l moneyLedger) Uncaptured(ctx context.Context, limit int) ([]engine.Attempt, error) {
-	return l.attempts.Uncaptured(ctx, l.router.Budget()+engine.PaymentMargin, limit)
-}
-
-func (l moneyLedger) ToVoid(ctx context.Context, limit int) ([]engine.Attempt, error) {
-	return l.attempts.Unvoided(ctx, l.router.Budget()+engine.PaymentMargin, limit)
+func (l moneyLedger) Authorised(ctx context.Context, limit int) (capture, void, lost []engine.Attempt, err error) {
+	due, err := l.attempts.Authorised(ctx, l.router.Budget()+engine.PaymentMargin, l.set.ReconcileEvery, limit)
+	return due.Capture, due.Void, due.Lost, err
 }
 
 func (l moneyLedger) Owed(ctx context.Context, limit int) ([]engine.Attempt, error) {
@@ -163,7 +161,7 @@ func (l moneyLedger) Owe(ctx context.Context, id engine.AttemptID, reason string
 }
 
 func (l moneyLedger) Note(ctx context.Context, a engine.Attempt, p engine.Payment, reason string) error {
-	return l.attempts.Note(ctx, a, p, reason)
+	return l.attempts.NoteSettled(ctx, a, p, reason)
 }
 
 func (l moneyLedger) Unresolved(ctx context.Context) ([]engine.Unresolved, error) {

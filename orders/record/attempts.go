@@ -2,6 +2,7 @@ package record
 
 import (
 	"context"
+	"strings"
 	"time"
 
 	"github.com/jackc/pgx/v5"
@@ -13,9 +14,10 @@ import (
 // Attempts is engine.Attempts on Postgres, and what the payments role asks for.
 // Leases are judged by Postgres' clock alone.
 type Attempts struct {
-	db    *DB
-	begin coalescer[beginning, engine.Attempt]
-	note  coalescer[noting, bool]
+	db     *DB
+	begin  coalescer[beginning, engine.Attempt]
+	note   coalescer[noting, bool]
+	settle coalescer[noting, bool] // notes that no buyer waits for
 }
 
 var _ engine.Attempts = (*Attempts)(nil)
@@ -25,6 +27,7 @@ func NewAttempts(db *DB) *Attempts {
 	a := &Attempts{db: db}
 	a.begin = coalescer[beginning, engine.Attempt]{max: 256, timeout: 5 * time.Second, do: a.beginAll}
 	a.note = coalescer[noting, bool]{max: 256, timeout: 5 * time.Second, do: a.noteAll}
+	a.settle = coalescer[noting, bool]{max: 256, timeout: 5 * time.Second, linger: 25 * time.Millisecond, full: make(chan struct{}, 1), do: a.noteAll}
 	return a
 }
 
@@ -79,3 +82,12 @@ func movesTo(to engine.PaymentState) []string {
 	}
 	return from
 }
+
+// reachedFrom has movesTo of every state, as noteSQL takes it.
+var reachedFrom = func() map[engine.PaymentState]string {
+	out := map[engine.PaymentState]string{}
+	for _, s := range engine.States(engine.PaymentMoves) {
+		out[s] = strings.Join(movesTo(s), " ")
+	}
+	return out
+}()

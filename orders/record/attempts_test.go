@@ -187,15 +187,12 @@ func TestThePaymentsRoleIsGivenEachPieceOfWorkOnce(t *testing.T) {
 	commit(t, ledger(t, db), batch(0, confirmed, refused))
 
 	for range 2 { // the second time everything is leased
-		var got [3][]engine.Attempt
-		var err [3]error
-		got[0], err[0] = a.Uncaptured(t.Context(), long, 10)
-		got[1], err[1] = a.Unvoided(t.Context(), long, 10)
-		got[2], err[2] = a.Unfinished(t.Context(), 0, 10)
+		due, err := a.Authorised(t.Context(), long, 0, 10)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := [...][]engine.Attempt{due.Capture, due.Void, due.Lost}
 		for i, want := range []record.Event{confirmed, refused, unclaimed} {
-			if err[i] != nil {
-				t.Fatal(err[i])
-			}
 			if want.SaleID == "" { // second round
 				if len(got[i]) != 0 {
 					t.Errorf("work %d was given twice: %v", i, got[i])

@@ -27,20 +27,27 @@ func (a *Attempts) Begin(ctx context.Context, at engine.Attempt, lease time.Dura
 // existed in a second.
 func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attempt, error) {
 	cols := columns(in)
-	var wrote, existed map[engine.AttemptID]engine.Attempt
+	wrote := make(map[engine.AttemptID]stamps, len(in))
+	var existed map[engine.AttemptID]engine.Attempt
 	err := a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
+		// Of what it wrote, only the times are news.
 		rows, err := c.Query(ctx, `
 			INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, email, provider, state, lease_until)
 			SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.email, b.provider, 'authorising', clock_timestamp() + b.lease
 			FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::interval[])
 				AS b (id, reservation, sale_no, buyer, amount, currency, method, email, provider, lease)
 			ON CONFLICT (id) DO NOTHING
-			RETURNING `+attemptColumns,
+			RETURNING p.id, p.created_at, p.lease_until`,
 			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.email, cols.provider, cols.lease)
 		if err != nil {
 			return err
 		}
-		wrote, err = byID(rows)
+		var id []byte
+		var at stamps
+		_, err = pgx.ForEachRow(rows, []any{&id, &at.begun, &at.lease}, func() error {
+			wrote[engine.AttemptID(id)] = at
+			return nil
+		})
 		return err
 	})
 	if err != nil {
@@ -62,21 +69,39 @@ func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attem
 	return deal(in, wrote, existed), nil
 }
 
+// stamps are the record's times of an attempt that it wrote.
+type stamps struct {
+	begun, lease time.Time
+	dealt        int // 1 + the place of the caller that was told Fresh
+}
+
 // deal gives each caller its attempt; the first of an id that was written is
-// told Fresh, and no other.
-func deal(in []beginning, wrote, existed map[engine.AttemptID]engine.Attempt) []engine.Attempt {
+// told Fresh, and no other: it is the first's attempt that they get.
+func deal(in []beginning, wrote map[engine.AttemptID]stamps, existed map[engine.AttemptID]engine.Attempt) []engine.Attempt {
 	out := make([]engine.Attempt, len(in))
 	for i, b := range in {
-		if at, ok := wrote[b.ID]; ok {
-			out[i] = at
-			out[i].Fresh = !at.Fresh
-			at.Fresh = true // from now on it means: dealt
+		at, ok := wrote[b.ID]
+		switch {
+		case !ok:
+			out[i] = existed[b.ID]
+		case at.dealt == 0:
+			out[i] = b.written(at)
+			out[i].Fresh = true
+			at.dealt = 1 + i
 			wrote[b.ID] = at
-			continue
+		default:
+			out[i] = out[at.dealt-1]
+			out[i].Fresh = false
 		}
-		out[i] = existed[b.ID]
 	}
 	return out
+}
+
+// written is the attempt as it stands in the record, which wrote it just now.
+func (b beginning) written(at stamps) engine.Attempt {
+	a := engine.Attempt{ID: b.ID, Reservation: b.Reservation, Buyer: b.Buyer, Amount: b.Amount, Method: b.Method, Email: b.Email, Provider: b.Provider}
+	a.State, a.BegunAt, a.LeaseUntil = engine.PaymentAuthorising, at.begun.UTC(), at.lease.UTC()
+	return a
 }
 
 func byID(rows pgx.Rows) (map[engine.AttemptID]engine.Attempt, error) {
@@ -97,18 +122,23 @@ type beginColumns struct {
 }
 
 func columns(in []beginning) beginColumns {
-	var c beginColumns
-	for _, b := range in {
-		c.id, c.reservation = append(c.id, append([]byte(nil), b.ID[:]...)), append(c.reservation, b.Reservation.Bytes())
-		c.sale, c.amount = append(c.sale, int64(b.Reservation.Sale)), append(c.amount, b.Amount.Amount)
-		c.buyer, c.currency = append(c.buyer, b.Buyer), append(c.currency, b.Amount.Currency)
-		c.method, c.email = append(c.method, b.Method), append(c.email, b.Email)
-		c.provider, c.lease = append(c.provider, b.Provider), append(c.lease, b.lease)
+	n := len(in)
+	c := beginColumns{
+		id: make([][]byte, n), reservation: make([][]byte, n), sale: make([]int64, n), amount: make([]int64, n), buyer: make([]string, n),
+		currency: make([]string, n), method: make([]string, n), email: make([]string, n), provider: make([]string, n), lease: make([]time.Duration, n),
+	}
+	for i := range in {
+		b := &in[i]
+		c.id[i], c.reservation[i] = b.ID[:], b.Reservation.Bytes()
+		c.sale[i], c.amount[i] = int64(b.Reservation.Sale), b.Amount.Amount
+		c.buyer[i], c.currency[i] = b.Buyer, b.Amount.Currency
+		c.method[i], c.email[i] = b.Method, b.Email
+		c.provider[i], c.lease[i] = b.Provider, b.lease
 	}
 	return c
 }
 
-func (c beginColumns) except(wrote map[engine.AttemptID]engine.Attempt) (ids [][]byte) {
+func (c beginColumns) except(wrote map[engine.AttemptID]stamps) (ids [][]byte) {
 	for _, id := range c.id {
 		if _, ok := wrote[engine.AttemptID(id)]; !ok {
 			ids = append(ids, id)

@@ -10,16 +10,18 @@ import (
 )
 
 // coalescer turns many callers into few statements by natural batching: one
-// statement is in flight, and whoever comes meanwhile shares the next one. There
-// is no timer, so a lone caller never waits for company.
+// statement is in flight, and whoever comes meanwhile shares the next one. Unless
+// it lingers there is no timer, so a lone caller never waits for company.
 type coalescer[T, R any] struct {
 	max     int           // calls per statement
 	timeout time.Duration // of one statement
+	linger  time.Duration // before a statement, unless it is full: where no buyer waits for it
 	do      func(ctx context.Context, in []T) ([]R, error)
 
 	mu      sync.Mutex
 	queue   []*call[T, R]
 	running bool
+	full    chan struct{} // told when a statement is full; nil without linger
 }
 
 type call[T, R any] struct {
@@ -46,6 +48,12 @@ func (c *coalescer[T, R]) call(ctx context.Context, in T) (R, error) {
 		c.running = true
 		go c.run()
 	}
+	if len(c.queue) == c.max && c.full != nil {
+		select {
+		case c.full <- struct{}{}:
+		default:
+		}
+	}
 	c.mu.Unlock()
 	select {
 	case <-k.done:
@@ -59,6 +67,7 @@ func (c *coalescer[T, R]) call(ctx context.Context, in T) (R, error) {
 // run works until nobody waits, and ends.
 func (c *coalescer[T, R]) run() {
 	for {
+		c.company()
 		c.mu.Lock()
 		n := min(len(c.queue), c.max)
 		batch := c.queue[:n:n]
@@ -70,6 +79,22 @@ func (c *coalescer[T, R]) run() {
 		}
 		c.mu.Unlock()
 		c.flush(batch)
+	}
+}
+
+// company gives others time to come, if that is wanted.
+func (c *coalescer[T, R]) company() {
+	c.mu.Lock()
+	alone := len(c.queue) < c.max
+	c.mu.Unlock()
+	if c.full == nil || !alone {
+		return
+	}
+	t := time.NewTimer(c.linger)
+	defer t.Stop()
+	select {
+	case <-t.C:
+	case <-c.full:
 	}
 }
 

@@ -174,7 +174,7 @@ func (d *decision) queueNotices(q *pgx.Batch) {
 
 // beyond lists the payment states that an authorisation no longer changes. The
 // update asks for the others by what they are not: asked for by name, they would
-// match payments_unfinished, and the planner would search all of that per row.
+// match payments_open, and the planner would search all of that per row.
 var beyond = func() (out []string) {
 	for _, s := range engine.States(engine.PaymentMoves) {
 		if s != engine.PaymentAuthorised && !engine.CanMove(engine.PaymentMoves, s, engine.PaymentAuthorised) {

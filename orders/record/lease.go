@@ -10,9 +10,13 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// unfinished are the states of attempts that somebody has to bring to an end;
-// payments_unfinished is the index over them.
-const unfinished = `('authorising', 'unknown', 'action_required', 'authorised')`
+// unfinished are the states of attempts that somebody has to bring to an end:
+// open, of which the index is payments_open, and authorised, of which it is
+// payments_authorised.
+const (
+	unfinished = `('authorising', 'unknown', 'action_required', 'authorised')`
+	open       = `('authorising', 'unknown', 'action_required')`
+)
 
 // Resume takes the lease of an unfinished attempt whose lease is over. It gives
 // Parked as it was; from then on the attempt counts as perhaps sent.

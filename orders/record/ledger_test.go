@@ -81,9 +81,10 @@ func TestARefusedOrdersMoneyIsThereToBeVoided(t *testing.T) {
 	ev := event(s, 1, 0)
 	begin(t, a, ev, long)
 	commit(t, ledger(t, db), batch(0, ev))
-	work, err := a.Unvoided(t.Context(), long, 10)
-	if err != nil || len(work) != 1 || work[0].ID != ev.Attempt || work[0].ProviderRef != "ref-1" || work[0].Provider != "sandbox" {
-		t.Fatalf("%+v, %v", work, err)
+	due, err := a.Authorised(t.Context(), long, 0, 10)
+	work := due.Void
+	if err != nil || len(due.Capture)+len(due.Lost) != 0 || len(work) != 1 || work[0].ID != ev.Attempt || work[0].ProviderRef != "ref-1" || work[0].Provider != "sandbox" {
+		t.Fatalf("%+v, %v", due, err)
 	}
 }
 
@@ -98,13 +99,12 @@ func TestASecondPaymentOfAnOrderIsThereToBeVoided(t *testing.T) {
 	second.Attempt = engine.NewAttemptID(ev.ID, "another key")
 	begin(t, a, second, long)
 	commit(t, l, batch(0, ev, second))
-	work, err := a.Unvoided(t.Context(), long, 10)
-	if err != nil || len(work) != 1 || work[0].ID != second.Attempt {
-		t.Fatalf("to void: %+v, %v", work, err)
+	due, err := a.Authorised(t.Context(), long, 0, 10)
+	if err != nil || len(due.Void) != 1 || due.Void[0].ID != second.Attempt {
+		t.Fatalf("to void: %+v, %v", due.Void, err)
 	}
-	work, err = a.Uncaptured(t.Context(), long, 10)
-	if err != nil || len(work) != 1 || work[0].ID != ev.Attempt {
-		t.Fatalf("to capture: %+v, %v", work, err)
+	if len(due.Capture) != 1 || due.Capture[0].ID != ev.Attempt {
+		t.Fatalf("to capture: %+v", due.Capture)
 	}
 }
 
