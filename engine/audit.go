@@ -60,7 +60,7 @@ type RecordBrief struct {
 type UnpaidOrder struct {
 	ID      ReservationID
 	Attempt AttemptID
-	Cause   Cause
+	Cause   FindingCause
 	Reason  string
 }
 

@@ -77,7 +77,7 @@ func (v *Verifier) standing(ctx context.Context, all map[AttemptID]inBooks) (map
 
 // disagree says what is wrong between the provider and the record about one
 // attempt, or that it is open: on its way to an end.
-func disagree(p inBooks, s Standing) (cause Cause, detail string, open bool) {
+func disagree(p inBooks, s Standing) (cause FindingCause, detail string, open bool) {
 	resolving := s.State == PaymentAuthorising || s.State == PaymentUnknown || s.State == PaymentNeedsAction || s.State == PaymentAuthorised
 	switch p.State {
 	case PaymentCaptured:

@@ -166,7 +166,7 @@ func (e *Engine) claim(ctx context.Context, s *Sale, h Hold, a Attempt, p Paymen
 	case CodeNotFound, CodeReservationExpired, CodeReservationReleased, CodeAttemptInProgress, CodeAlreadyPaid:
 		return e.reclaim(ctx, s, h, a, p, event, CodeOf(err))
 	}
-	return entry, e.unclaimed(ctx, a, p, err)
+	return entry, e.unclaimed(ctx, a, p, e.frozen(s, h.ID.Buyer, err))
 }
 
 // unclaimed leaves a claim that has no answer to Resolve: the money is

@@ -46,11 +46,12 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 	id := NewAttemptID(r.ID, r.IdempotencyKey)
 	hold, err := e.Gate.BeginPayment(work, s, r.ID, id.Fence())
 	if err != nil {
-		return e.answeredBefore(work, r, id, err)
+		res, err := e.answeredBefore(work, r, id, err)
+		return res, e.lost(work, s, r.ID, e.frozen(s, r.ID.Buyer, err))
 	}
 	attempt, taken, err := e.begin(work, s, hold, e.attempt(s, hold, id, r))
 	if err != nil {
-		return CheckoutResult{}, err
+		return CheckoutResult{}, e.frozen(s, r.ID.Buyer, err)
 	}
 	wait, cancel := e.Outcomes.Expect(r.ID)
 	defer cancel()
@@ -77,7 +78,8 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 }
 
 func (e *Engine) attempt(s *Sale, h Hold, id AttemptID, r CheckoutRequest) Attempt {
-	a := Attempt{ID: id, Reservation: r.ID, Buyer: r.Buyer, Method: r.Method, Email: r.Email, State: PaymentAuthorising}
+	home := s.Home(r.ID.Buyer)
+	a := Attempt{ID: id, Reservation: r.ID, Lines: h.Lines, Shard: home, Epoch: s.Lease(home).Epoch, Buyer: r.Buyer, Method: r.Method, Email: r.Email, State: PaymentAuthorising}
 	_, a.Amount = s.Price(h.Lines)
 	return a
 }
@@ -215,6 +217,6 @@ func (e *Engine) await(ctx context.Context, s *Sale, r CheckoutRequest, h Hold, 
 	lines, total := s.Price(h.Lines)
 	return CheckoutResult{Replayed: h.Replayed, Order: &Order{
 		ID: r.ID, SaleID: s.ID, Buyer: r.Buyer, State: o.State, Lines: lines, Total: total, Email: r.Email,
-		Provider: o.Provider, Payment: atConfirmation, PlacedAt: o.PlacedAt, Seq: h.Seq, Epoch: s.Epoch,
+		Provider: o.Provider, Payment: atConfirmation, PlacedAt: o.PlacedAt, Seq: h.Seq, Epoch: s.Lease(s.Home(r.ID.Buyer)).Epoch,
 	}}, nil
 }

@@ -29,6 +29,9 @@ type Ports struct {
 	Hash     Hasher
 	Clock    Clock
 	Log      *slog.Logger
+	// Stale hears that a sale's snapshot may be old, because the gate refused its
+	// lease. It must not block; nil: nobody does.
+	Stale func(saleNo uint32)
 	// Score asks a fraud service before a provider is chosen; nil: nobody is
 	// asked. Its error allows the payment: a checkout does not wait for it to be well.
 	Score func(ctx context.Context, a Attempt) (Score, error)
@@ -101,6 +104,8 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 // conclude makes of the gate's answer what the buyer is told. v's lines are room.
 func (e *Engine) conclude(ctx context.Context, s *Sale, buyer string, asked []Line, h *Hold, err error, v *Reservation) error {
 	switch {
+	case CodeOf(err) == CodeGateFrozen:
+		return e.frozen(s, e.Hash.Buyer(s, buyer), err)
 	case err != nil:
 		return e.explain(err, s)
 	case !h.Replayed:
@@ -221,7 +226,7 @@ func (e *Engine) Reservation(ctx context.Context, buyer string, id ReservationID
 	// The gate may be away or may have forgotten; an order is readable all the same.
 	o, orderErr := e.Orders.Order(ctx, id)
 	if orderErr != nil {
-		return Reservation{}, err
+		return Reservation{}, e.lost(ctx, s, id, e.frozen(s, id.Buyer, err))
 	}
 	return ofOrder(s, o), nil
 }
@@ -244,7 +249,7 @@ func (e *Engine) Release(ctx context.Context, buyer string, id ReservationID) (R
 	}
 	h, err := e.Gate.Release(ctx, s, id)
 	if err != nil {
-		return Reservation{}, err
+		return Reservation{}, e.lost(ctx, s, id, e.frozen(s, id.Buyer, err))
 	}
 	return e.view(s, buyer, h), nil
 }

@@ -26,6 +26,7 @@ const (
 	CodeSaleLocked          Code = "sale_locked"
 	CodeReservationExpired  Code = "reservation_expired"
 	CodeReservationReleased Code = "reservation_released"
+	CodeReservationLost     Code = "reservation_lost"
 	CodePaymentInProgress   Code = "payment_in_progress"
 	CodeAttemptInProgress   Code = "attempt_in_progress"
 	CodeAttemptsExhausted   Code = "attempts_exhausted"
@@ -66,6 +67,7 @@ var Codes = map[Code]Class{
 	CodeSaleLocked:          {409, false, "A sale's terms cannot change once it is armed; create another sale or change stock by the stock call."},
 	CodeReservationExpired:  {409, false, "The hold's time is over; reserve again. No money was taken."},
 	CodeReservationReleased: {409, false, "The hold was released; reserve again."},
+	CodeReservationLost:     {410, false, "The hold was lost when the sale's gate had to be rebuilt; reserve again. No money is taken."},
 	CodePaymentInProgress:   {409, true, "A payment is under way; wait for its result before releasing."},
 	CodeAttemptInProgress:   {409, true, "Another payment attempt of this reservation is under way; wait for its result."},
 	CodeAttemptsExhausted:   {409, false, "The reservation has used all its payment attempts; it returns to stock when its time is over."},
@@ -77,7 +79,7 @@ var Codes = map[Code]Class{
 	CodeAdmissionRequired:   {403, true, "Join the sale's queue and send its admission token."},
 	CodeRateLimited:         {429, true, "Slow down and retry after the time that Retry-After gives."},
 	CodeOverloaded:          {503, true, "The engine is at capacity; retry after the time that Retry-After gives."},
-	CodeGateFrozen:          {503, true, "The sale's gate is being rebuilt; retry after the time that Retry-After gives. Nothing is lost."},
+	CodeGateFrozen:          {503, true, "The sale's gate is being rebuilt; retry after the time that Retry-After gives. No order is lost."},
 	CodeUnavailable:         {503, true, "A part of the engine cannot be reached; retry with the same Idempotency-Key."},
 	CodePaymentUnavailable:  {503, true, "The payment provider cannot be reached; your hold is kept. Retry with the same Idempotency-Key."},
 	CodeInternal:            {500, true, "An unexpected fault; retry with the same Idempotency-Key, and report the request id if it persists."},

@@ -44,6 +44,7 @@ type Lifecycle struct {
 	Gate           GateControl
 	Reader         GateReader
 	Shards         GateShards
+	Repair         GateRepair // names the servers of leases; nil: they stay unnamed
 	PaymentTimeout time.Duration
 	Clock          Clock
 	Log            *slog.Logger
@@ -71,7 +72,7 @@ func (l *Lifecycle) Put(ctx context.Context, s *Sale, actor string) (_ *Sale, cr
 		}
 		keep := *was
 		*was = *s
-		was.No, was.Secret, was.State, was.Epoch, was.Version = keep.No, keep.Secret, keep.State, keep.Epoch, keep.Version
+		was.No, was.Secret, was.State, was.Epoch, was.Version = keep.No, keep.Secret, keep.State, keep.Epoch, keep.Version // of a draft: no leases
 		return nil
 	})
 	return now, false, err
@@ -96,7 +97,10 @@ func (l *Lifecycle) Move(ctx context.Context, id string, to SaleState, actor str
 			s.Epoch = 1
 			// Closed to buyers until it opens. Only here: keys that are lost later
 			// must not come back empty.
-			return l.Gate.Create(ctx, s)
+			if err := l.Gate.Create(ctx, s); err != nil {
+				return err
+			}
+			return l.grant(ctx, s)
 		case SaleOpen:
 			if now := l.Clock.Now(); s.OpensAt.After(now) {
 				s.OpensAt = now.Truncate(time.Millisecond) // opened by hand, ahead of the clock
@@ -209,6 +213,9 @@ func (l *Lifecycle) Sync(ctx context.Context, s *Sale) error {
 		if err := l.Gate.Install(ctx, s); err != nil {
 			return err
 		}
+		if err := l.grant(ctx, s); err != nil {
+			return err
+		}
 		cs, err := l.Reader.Counters(ctx, s)
 		if err != nil {
 			return err
@@ -225,6 +232,29 @@ func (l *Lifecycle) Sync(ctx context.Context, s *Sale) error {
 		return nil
 	})
 	return err
+}
+
+// grant names the server of each lease that names none: of a sale that is being
+// armed, and of one that an older program has armed. A server that is replaced
+// before the record commits shows as lost at the first look.
+func (l *Lifecycle) grant(ctx context.Context, s *Sale) error {
+	if l.Repair == nil {
+		return nil
+	}
+	leases := make([]GateLease, max(s.Shards, 1))
+	for shard := range leases {
+		leases[shard] = s.Lease(shard)
+		if leases[shard].Server != "" {
+			continue
+		}
+		server, err := l.Repair.Server(ctx, s, shard)
+		if err != nil {
+			return err
+		}
+		leases[shard].Server = server
+	}
+	s.Leases = leases
+	return nil
 }
 
 // Tick moves sales by the clock, opens armed ones and drains those whose time

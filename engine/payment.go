@@ -9,6 +9,9 @@ type Attempt struct {
 	ID          AttemptID
 	Reservation ReservationID
 	Buyer       string
+	Lines       []Line // what it pays for, so that its hold can be made anew; set when it is begun
+	Shard       int    // which gave it the hold; set when it is begun
+	Epoch       int64  // of that shard; set when it is begun
 	Amount      Money
 	Method      string // the provider's token; never a card number
 	Email       string

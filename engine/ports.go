@@ -163,7 +163,8 @@ type Reaped struct {
 // which was away for too long cannot undo what another one did meanwhile.
 type Attempts interface {
 	// Begin writes an attempt in state authorising under a lease, or gives the
-	// one of that id that exists (Fresh unset).
+	// one of that id that exists (Fresh unset). CodeGateFrozen if the record has
+	// granted another epoch than the attempt's to the shard that gave the hold.
 	Begin(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
 	// Find gives an attempt: CodeNotFound.
 	Find(ctx context.Context, id AttemptID) (Attempt, error)

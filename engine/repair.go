@@ -19,8 +19,8 @@ const (
 	RefundTaken  Action = "refund"        // note that captured money goes back; the payments role refunds it
 )
 
-// Repair is what is to be done about a finding, or was.
-type Repair struct {
+// Mend is what is to be done about a finding, or was.
+type Mend struct {
 	Finding Finding `json:"finding"`
 	Action  Action  `json:"action"`
 	What    string  `json:"what"`
@@ -50,11 +50,11 @@ type Repairer struct {
 
 // Plan says what would be done about each finding. It asks gate, record and
 // provider, and changes nothing.
-func (r *Repairer) Plan(ctx context.Context, findings []Finding) []Repair {
+func (r *Repairer) Plan(ctx context.Context, findings []Finding) []Mend {
 	byOrder := map[string]bool{} // reservations whose order comes back
-	out := make([]Repair, len(findings))
+	out := make([]Mend, len(findings))
 	for i, f := range findings {
-		out[i] = Repair{Finding: f}
+		out[i] = Mend{Finding: f}
 		if f.Kind == "lost" {
 			out[i].Action, out[i].What = r.planLost(ctx, f)
 			byOrder[f.Reservation] = out[i].Action != None
@@ -74,7 +74,7 @@ func (r *Repairer) Plan(ctx context.Context, findings []Finding) []Repair {
 }
 
 // plans are the findings whose repair needs no look.
-var plans = map[Cause]struct {
+var plans = map[FindingCause]struct {
 	action Action
 	what   string
 }{
@@ -97,7 +97,7 @@ var plans = map[Cause]struct {
 	CauseMoneyLedger:  {None, "the ledger takes no correction; compare with the provider's books, and see flashsale audit verify"},
 }
 
-func restored(list []Repair, sale string) bool {
+func restored(list []Mend, sale string) bool {
 	for _, x := range list {
 		if x.Action == RestoreOrder && x.Finding.Sale == sale {
 			return true
@@ -168,7 +168,7 @@ func (r *Repairer) paid(ctx context.Context, f Finding) (s *Sale, h Hold, a Atte
 
 // Do does the repairs of a plan that are safe, each audited first, and notes
 // beside each how it went.
-func (r *Repairer) Do(ctx context.Context, list []Repair, actor string) {
+func (r *Repairer) Do(ctx context.Context, list []Mend, actor string) {
 	for i := range list {
 		x := &list[i]
 		if x.Action == None {
@@ -182,7 +182,7 @@ func (r *Repairer) Do(ctx context.Context, list []Repair, actor string) {
 	}
 }
 
-func (r *Repairer) do(ctx context.Context, x Repair, act Act) error {
+func (r *Repairer) do(ctx context.Context, x Mend, act Act) error {
 	f, e := x.Finding, r.Engine
 	if x.Action != RestoreOrder { // that is audited where it is written
 		target := f.Sale
@@ -260,7 +260,7 @@ func orSay(err error, why string) error {
 }
 
 // String tells it in a line.
-func (x Repair) String() string {
+func (x Mend) String() string {
 	switch {
 	case x.Done:
 		return "done: " + x.What

@@ -150,7 +150,7 @@ func TestARepairNeverMakesStockOrMoney(t *testing.T) {
 }
 
 func TestEveryCauseHasAPlan(t *testing.T) {
-	for _, c := range []Cause{CauseGateStock, CauseGateSums, CauseGateBehind, CauseGateAhead, CauseGateUnknown, CauseRecordSums, CauseRunningSums, CauseOversold,
+	for _, c := range []FindingCause{CauseGateStock, CauseGateSums, CauseGateBehind, CauseGateAhead, CauseGateUnknown, CauseRecordSums, CauseRunningSums, CauseOversold,
 		CauseOrderMoney, CauseOrderTotal, CauseCaptured, CauseTaken, CauseHeldOn, CauseStranger, CauseChargedTwice, CauseAmount, CauseMoneyLedger} {
 		if plans[c].what == "" {
 			t.Errorf("nothing is said about %s", c)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"encoding/binary"
 	"regexp"
 	"time"
 )
@@ -39,6 +40,7 @@ type Sale struct {
 	Secret        [16]byte    // keys the buyer hash; never leaves the engine
 	Version       int64       // rises with each change of the record's copy
 	Leases        []GateLease // by shard; none: every shard is of Epoch, on whatever server
+	Repairs       []Repair    // by shard; none: no gate of the sale was ever lost
 
 	bySKU map[string]uint16 // of a sale with many SKUs; see Index
 }
@@ -79,6 +81,30 @@ func (s *Sale) Lease(shard int) GateLease {
 		return s.Leases[shard]
 	}
 	return GateLease{Epoch: s.Epoch}
+}
+
+// Repair is what the record knows of a shard's gate beside its lease.
+type Repair struct {
+	Frozen  time.Time     // since when it has been frozen; zero: it is open
+	Reason  string        // why it is frozen
+	Granted time.Time     // when its present epoch began; zero: it is the first
+	Took    time.Duration // how long it was frozen the last time
+}
+
+// Repair gives what is known of one shard.
+func (s *Sale) Repair(shard int) (r Repair) {
+	if shard < len(s.Repairs) {
+		r = s.Repairs[shard]
+	}
+	return r
+}
+
+// Home gives a buyer's home shard, which decides everything about that buyer.
+func (s *Sale) Home(b BuyerKey) int {
+	if s.Shards <= 1 {
+		return 0
+	}
+	return int(binary.BigEndian.Uint64(b[:]) % uint64(s.Shards))
 }
 
 // Item finds a SKU by name.

@@ -22,6 +22,7 @@ type Turns[T any] struct {
 
 type turn[T any] struct {
 	settle time.Duration
+	shared int // by how many
 	done   chan struct{}
 	out    T
 	err    error
@@ -36,6 +37,7 @@ func (t *Turns[T]) Do(ctx context.Context, settle time.Duration) (T, error) {
 		t.next = mine
 	}
 	mine.settle = max(mine.settle, settle)
+	mine.shared++
 	if !t.running {
 		t.begin(context.WithoutCancel(ctx))
 	}

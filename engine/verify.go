@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"fmt"
+	"maps"
 	"slices"
 	"time"
 )
@@ -31,7 +32,7 @@ type Verdict struct {
 	Checked  Checked   `json:"checked"`
 	Findings []Finding `json:"findings"`
 	Fast     bool      `json:"fast,omitempty"`    // the counters only: see Fast
-	Repairs  []Repair  `json:"repairs,omitempty"` // one per finding; Verify leaves them to a Repairer
+	Repairs  []Mend    `json:"repairs,omitempty"` // one per finding; Verify leaves them to a Repairer
 }
 
 // Clean says whether all four are zero.
@@ -52,15 +53,15 @@ type Checked struct {
 
 // Finding is one thing that is wrong.
 type Finding struct {
-	Kind        string `json:"kind"` // oversold, lost, drift or unpaid
-	Cause       Cause  `json:"cause"`
-	Count       int    `json:"count"`
-	Sale        string `json:"sale,omitempty"`
-	SKU         string `json:"sku,omitempty"`
-	Reservation string `json:"reservation,omitempty"`
-	Order       string `json:"order,omitempty"`
-	Attempt     string `json:"attempt,omitempty"`
-	Detail      string `json:"detail"`
+	Kind        string       `json:"kind"` // oversold, lost, drift or unpaid
+	Cause       FindingCause `json:"cause"`
+	Count       int          `json:"count"`
+	Sale        string       `json:"sale,omitempty"`
+	SKU         string       `json:"sku,omitempty"`
+	Reservation string       `json:"reservation,omitempty"`
+	Order       string       `json:"order,omitempty"`
+	Attempt     string       `json:"attempt,omitempty"`
+	Detail      string       `json:"detail"`
 }
 
 func (f Finding) key() string {
@@ -125,7 +126,7 @@ func (v *Verdict) count() {
 	}
 }
 
-func (v *Verdict) add(kind string, cause Cause, n int, f Finding, format string, args ...any) {
+func (v *Verdict) add(kind string, cause FindingCause, n int, f Finding, format string, args ...any) {
 	f.Kind, f.Cause, f.Count, f.Detail = kind, cause, n, fmt.Sprintf(format, args...)
 	v.Findings = append(v.Findings, f)
 }
@@ -166,15 +167,18 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 		return err
 	}
 	counters, err := v.Gate.Counters(ctx, s)
-	if err != nil {
+	gone := CodeOf(err) == CodeGateFrozen && s.State == SaleClosed // nobody brings that back; the record stands alone
+	if err != nil && !gone {
 		return err
 	}
-	compare(s, totals, counters, out)
-
-	missing, err := v.missing(ctx, s, out)
-	if err != nil {
-		return err
+	var missing []ReservationID
+	var ordered map[uint16]int64
+	if !gone {
+		if missing, ordered, err = v.missing(ctx, s, out); err != nil {
+			return err
+		}
 	}
+	compare(s, totals, counters, ordered, out)
 	if missing, err = v.dead(ctx, s, missing, out); err != nil {
 		return err
 	}
@@ -223,8 +227,10 @@ func (v *Verifier) dead(ctx context.Context, s *Sale, missing []ReservationID, o
 	return slices.DeleteFunc(missing, func(id ReservationID) bool { return known[id] }), nil
 }
 
-// compare holds the record's places against each other and against the gate.
-func compare(s *Sale, totals []RecordTotals, counters []Counters, out *Verdict) {
+// compare holds the record's places against each other and, if there are
+// counters, against the gate. ordered are units that pay at the gate and are
+// orders in the record: see missing.
+func compare(s *Sale, totals []RecordTotals, counters []Counters, ordered map[uint16]int64, out *Verdict) {
 	gate := make(map[uint16]Counters, len(counters))
 	for _, c := range counters {
 		gate[c.No] = c
@@ -242,8 +248,11 @@ func compare(s *Sale, totals []RecordTotals, counters []Counters, out *Verdict) 
 		if t.RunningSold != t.LedgerSold || t.RunningStock != t.LedgerStock {
 			out.add("drift", CauseRunningSums, 1, at, "the running sums of the ledger say stock %d and sold %d, its rows %d and %d", t.RunningStock, t.RunningSold, t.LedgerStock, t.LedgerSold)
 		}
+		if counters == nil {
+			continue
+		}
 		c, ok := gate[t.No]
-		holdAgainst(at, t.Stock, t.Sold, c, ok, out)
+		holdAgainst(at, t.Stock, t.Sold-ordered[t.No], c, ok, out)
 	}
 }
 
@@ -270,30 +279,41 @@ func holdAgainst(at Finding, stock, sold int64, c Counters, known bool, out *Ver
 // and are not. Whatever the gate had accepted when its holds were listed left
 // the outbox before the mark was taken, so once the record has read up to the
 // mark, it has an order for each.
-func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) ([]ReservationID, error) {
+//
+// It also gives the units of paying holds that have an order. There are such
+// after a rebuild: the claim was of the epoch before, its event came late, and
+// the payment is about to be claimed again.
+func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) (_ []ReservationID, ordered map[uint16]int64, _ error) {
 	var accepted []ReservationID
+	paying := map[ReservationID]Hold{}
 	err := v.Gate.Holds(ctx, s, func(h Hold) error {
 		out.Checked.Holds++
-		if h.State == Accepted {
+		switch h.State {
+		case Accepted:
 			accepted = append(accepted, h.ID)
+		case Paying:
+			paying[h.ID] = h
 		}
 		return nil
 	})
+	if err == nil {
+		ordered, err = v.ordered(ctx, paying)
+	}
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	pending, err := v.Outbox.Pending(ctx, s, 0, 1_000_000)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	mark, err := v.Stream.Mark(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	for wait := v.Settle; ; wait -= v.Pause {
 		passed, err := v.Stream.Passed(ctx, mark)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		if passed {
 			break
@@ -301,17 +321,17 @@ func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) ([]Reserv
 		if wait <= 0 { // the writer is behind: nothing can be said of these yet
 			absent, err := v.Record.Missing(ctx, accepted)
 			out.Checked.InFlight += len(absent)
-			return nil, err
+			return nil, nil, err
 		}
 		select {
 		case <-ctx.Done():
-			return nil, ctx.Err()
+			return nil, nil, ctx.Err()
 		case <-time.After(v.Pause):
 		}
 	}
 	absent, err := v.Record.Missing(ctx, accepted)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	waiting := make(map[ReservationID]bool, len(pending))
 	for _, e := range pending {
@@ -322,5 +342,23 @@ func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) ([]Reserv
 			out.Checked.InFlight++
 		}
 		return waiting[id]
-	}), nil
+	}), ordered, nil
+}
+
+// ordered sums the units of paying holds that have an order.
+func (v *Verifier) ordered(ctx context.Context, paying map[ReservationID]Hold) (map[uint16]int64, error) {
+	if len(paying) == 0 {
+		return nil, nil
+	}
+	without, err := v.Record.Missing(ctx, slices.Collect(maps.Keys(paying)))
+	for _, id := range without {
+		delete(paying, id)
+	}
+	units := map[uint16]int64{}
+	for _, h := range paying {
+		for _, l := range h.Lines {
+			units[l.No] += int64(l.Quantity)
+		}
+	}
+	return units, err
 }

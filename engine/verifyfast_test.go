@@ -46,7 +46,7 @@ func TestTheFastLookComparesCountersAndKnowsWhatIsOnItsWay(t *testing.T) {
 	}
 	for name, c := range map[string]struct {
 		spoil func(*counting)
-		want  Cause
+		want  FindingCause
 	}{
 		"all is well":                             {func(*counting) {}, ""},
 		"the gate does not conserve":              {func(c *counting) { c.gate.Available++ }, CauseGateSums},

@@ -15,6 +15,9 @@ type attempts struct{ *world }
 
 func (w attempts) Begin(_ context.Context, a Attempt, lease time.Duration) (out Attempt, err error) {
 	err = w.do("note attempt", func() error {
+		if a.Epoch != w.sale.Lease(0).Epoch {
+			return E(CodeGateFrozen, "")
+		}
 		if have, ok := w.tries[a.ID]; ok {
 			out = *have
 			out.Fresh = false
@@ -272,6 +275,11 @@ func (w *world) minute(e *Engine) (errs []error) {
 			errs = append(errs, fmt.Errorf("%s: %w", what, err))
 		}
 	}
+	if lost := LostWhat(w.inspect(w.sale)); lost != "" || !w.sale.Repair(0).Frozen.IsZero() {
+		_, err := w.rebuilder().Rebuild(ctx, w.sale, 0, Cause{Lost: lost})
+		note("rebuild", err)
+	}
+	w.write()
 	w.relay(ctx, note)
 	for _, h := range w.sortedHolds() {
 		if h.State == Paying {
@@ -293,7 +301,7 @@ func (w *world) relay(ctx context.Context, note func(string, error)) {
 // expire is what the gate's clock does.
 func (w *world) expire() {
 	for _, h := range w.holds {
-		if h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
+		if w.inspect(w.sale) == nil && h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
 			h.State = Expired
 			w.move(&w.stock.Held, &w.stock.Available, w.units(h))
 		}
@@ -302,8 +310,7 @@ func (w *world) expire() {
 
 // pay is one round of the payments role.
 func (w *world) pay(ctx context.Context, e *Engine, note func(string, error)) {
-	for _, id := range slices.SortedFunc(maps.Keys(w.tries), func(a, b AttemptID) int { return bytes.Compare(a[:], b[:]) }) {
-		a := w.tries[id]
+	for _, a := range w.sortedTries() {
 		o, ordered := w.orders[a.Reservation]
 		if !Final(PaymentMoves, a.State) && a.State != PaymentCaptured && (!ordered || o.Attempt != a.ID) {
 			note("resolve attempt", e.ResolveAttempt(ctx, *a))
@@ -311,6 +318,11 @@ func (w *world) pay(ctx context.Context, e *Engine, note func(string, error)) {
 		o, ordered = w.orders[a.Reservation]
 		note("settle", w.settle(ctx, a, ordered && o.Attempt == a.ID))
 	}
+}
+
+// sortedTries gives the attempts in the same order each time.
+func (w *world) sortedTries() []*Attempt {
+	return slices.SortedFunc(maps.Values(w.tries), func(a, b *Attempt) int { return bytes.Compare(a.ID[:], b.ID[:]) })
 }
 
 // sortedHolds gives the holds in the same order each time.

@@ -38,6 +38,17 @@ type world struct {
 	async bool                            // the order writer has turns of its own
 	pass  func(name string)               // lets others go on
 	fate  func(name string) (fault, bool) // instead of plan
+
+	lazy    bool // the order writer writes each minute, not at once
+	slow    bool // what is published arrives after some minutes, and nobody is told
+	wire    []OutboxEntry
+	sold    int64 // units
+	refused int   // orders that the stock did not cover
+
+	server redisModel
+	losses map[int]loss // before which calls the gate is lost, and how
+	token  int64        // of the last rebuild
+	until  time.Time    // of its lease
 }
 
 type fault int
@@ -58,6 +69,9 @@ type death struct{}
 func (w *world) do(name string, act func() error) error {
 	w.calls++
 	w.trace = append(w.trace, name)
+	if l, ok := w.losses[w.calls]; ok {
+		w.lose(l)
+	}
 	how, fails := w.plan[w.calls]
 	if w.fate != nil {
 		how, fails = w.fate(name)
@@ -89,7 +103,7 @@ func (w *world) do(name string, act func() error) error {
 func newWorld() *world {
 	s := aSale()
 	s.Items = s.Items[:1]
-	return &world{pass: func(string) {}, now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
+	return &world{server: redisModel{name: "redis-1", epoch: 1}, pass: func(string) {}, now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
 		events: map[string]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
 		answers: map[string]string{"pm_ok": "authorised", "pm_no": "declined", "pm_processing": "processing", "pm_charged_then_silent": "silent", "pm_action": "action"}}
 }
@@ -127,6 +141,9 @@ func (w *world) Hold(_ context.Context, s *Sale, r HoldRequest) (Hold, error) {
 	}
 	id := ReservationID{Sale: s.No, Created: w.now.UnixMilli(), Buyer: r.Buyer, Nonce: r.Nonce}
 	h := &Hold{ID: id, State: Held, Lines: r.Lines, ExpiresAt: w.now.Add(s.HoldTTL)}
+	if err := w.inspect(s); err != nil {
+		return Hold{}, err
+	}
 	if w.stock.Available < w.units(h) {
 		return Hold{}, E(CodeSoldOut, "")
 	}
@@ -135,10 +152,12 @@ func (w *world) Hold(_ context.Context, s *Sale, r HoldRequest) (Hold, error) {
 	return *h, nil
 }
 
-func (w *world) BeginPayment(_ context.Context, _ *Sale, id ReservationID, f Fence) (out Hold, err error) {
+func (w *world) BeginPayment(_ context.Context, s *Sale, id ReservationID, f Fence) (out Hold, err error) {
 	err = w.do("begin payment", func() error {
 		h, ok := w.holds[id]
-		switch {
+		switch err := w.inspect(s); {
+		case err != nil:
+			return err
 		case !ok:
 			return E(CodeNotFound, "")
 		case h.State == Released:
@@ -164,6 +183,9 @@ func (w *world) BeginPayment(_ context.Context, _ *Sale, id ReservationID, f Fen
 
 func (w *world) Claim(_ context.Context, s *Sale, id ReservationID, f Fence, event []byte) (out Hold, entry OutboxEntry, err error) {
 	err = w.do("claim", func() error {
+		if err := w.inspect(s); err != nil {
+			return err
+		}
 		h, ok := w.holds[id]
 		if !ok {
 			return E(CodeNotFound, "")
@@ -185,8 +207,11 @@ func (w *world) Claim(_ context.Context, s *Sale, id ReservationID, f Fence, eve
 	return out, entry, err
 }
 
-func (w *world) Return(_ context.Context, _ *Sale, id ReservationID, f Fence) (out Hold, err error) {
+func (w *world) Return(_ context.Context, s *Sale, id ReservationID, f Fence) (out Hold, err error) {
 	err = w.do("return", func() error {
+		if err := w.inspect(s); err != nil {
+			return err
+		}
 		h, ok := w.holds[id]
 		if !ok {
 			return E(CodeNotFound, "")
@@ -228,8 +253,11 @@ func (w *world) rob(id ReservationID, f Fence) (Hold, error) {
 	return w.Return(context.Background(), w.sale, id, f)
 }
 
-func (w *world) Bar(_ context.Context, _ *Sale, id ReservationID, f Fence) (out Hold, err error) {
+func (w *world) Bar(_ context.Context, s *Sale, id ReservationID, f Fence) (out Hold, err error) {
 	err = w.do("bar", func() error {
+		if err := w.inspect(s); err != nil {
+			return err
+		}
 		h, ok := w.holds[id]
 		if !ok {
 			return E(CodeNotFound, "")
@@ -245,8 +273,11 @@ func (w *world) Bar(_ context.Context, _ *Sale, id ReservationID, f Fence) (out 
 
 func (w *world) Release(context.Context, *Sale, ReservationID) (Hold, error) { return Hold{}, nil }
 
-func (w *world) Find(_ context.Context, _ *Sale, id ReservationID) (Hold, error) {
+func (w *world) Find(_ context.Context, s *Sale, id ReservationID) (Hold, error) {
 	w.pass("find")
+	if err := w.inspect(s); err != nil {
+		return Hold{}, err
+	}
 	if h, ok := w.holds[id]; ok {
 		return *h, nil
 	}
@@ -261,9 +292,13 @@ func (w *world) Encode(a AcceptedEvent) ([]byte, error) {
 
 func (w *world) Publish(_ context.Context, e OutboxEntry) error {
 	return w.do("publish", func() error {
+		if w.slow {
+			w.wire = append(w.wire, e)
+			return Wrap(ErrUnknown, CodeUnavailable, "the stream does not answer")
+		}
 		w.stream = append(w.stream, e)
 		w.outbox = slices.DeleteFunc(w.outbox, func(o OutboxEntry) bool { return o.ID == e.ID })
-		if !w.async {
+		if !w.async && !w.lazy {
 			w.write()
 		}
 		return nil
@@ -277,8 +312,15 @@ func (w *world) write() {
 			continue
 		}
 		ev := w.events[string(e.Payload)]
+		a := w.tries[ev.Attempt]
+		if a != nil && Final(PaymentMoves, a.State) {
+			continue // refused: its money was given back
+		}
+		if w.sold += int64(ev.Lines[0].Quantity); w.sold > w.sale.Items[0].Stock {
+			w.refused++ // the last guard; nothing here expects it
+		}
 		w.orders[e.ID] = Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
-		if a := w.tries[ev.Attempt]; a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
+		if a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
 			a.State, a.LeaseUntil = PaymentAuthorised, w.now
 		}
 	}

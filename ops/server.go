@@ -30,7 +30,7 @@ type Role int
 // The roles.
 const (
 	Viewer   Role = iota + 1 // reads
-	Operator                 // moves sales, changes stock, releases holds, forces breakers
+	Operator                 // moves sales, changes stock, releases holds, forces breakers, rebuilds gates
 	Owner                    // creates sales, gives money back
 )
 
@@ -77,6 +77,7 @@ type Options struct {
 	Ready     func(ctx context.Context) error
 	Breaker   func() string // the payment breaker's state
 	Breakers  Breakers      // all of them; nil: there are none
+	Gates     *Gates        // nil: its paths are not there
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
@@ -158,6 +159,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /admin/v1/dead-letters", s.allow(Viewer, s.listDead))
 	m.HandleFunc("POST /admin/v1/dead-letters/{id}/retry", s.allow(Operator, s.retryDead))
 	m.HandleFunc("POST /admin/v1/dead-letters/{id}/drop", s.allow(Operator, s.dropDead))
+	s.gateRoutes(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

@@ -84,6 +84,10 @@ func fromRecord(r *kgo.Record) record.Entry {
 	for _, h := range r.Headers {
 		e.Headers[h.Key] = string(h.Value)
 	}
+	if e.Headers[headerType] == markType {
+		e.Reason, e.Detail = record.Marked, clip(string(r.Key))
+		return e
+	}
 	err := open(&e)
 	switch {
 	case errors.Is(err, errVersion):

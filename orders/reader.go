@@ -60,6 +60,7 @@ func (r *reader) write(ctx context.Context, fetches kgo.Fetches) error {
 	switch {
 	case err == nil:
 		r.noteRecord(nil)
+		r.noteMarks(entries)
 		return nil
 	case errors.Is(err, record.ErrFenced):
 		r.cfg.Log.Warn("order writer was fenced; it reads its positions anew", "partitions", partitionsOf(entries))

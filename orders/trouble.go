@@ -39,6 +39,15 @@ func (r *reader) noteRecord(err error) {
 	}
 }
 
+// noteMarks logs where an epoch of the gate ended, as the record passes it.
+func (r *reader) noteMarks(entries []record.Entry) {
+	for i := range entries {
+		if entries[i].Reason == record.Marked {
+			r.cfg.Log.Info("the record has read up to the mark of an epoch", "mark", entries[i].Detail, "partition", entries[i].Partition, "offset", entries[i].Offset)
+		}
+	}
+}
+
 // noteGaps says aloud if the stream has lost events that the record never read:
 // our producer leaves no gaps in the offsets.
 func (r *reader) noteGaps(entries []record.Entry) {

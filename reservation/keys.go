@@ -1,7 +1,6 @@
 package reservation
 
 import (
-	"encoding/binary"
 	"strconv"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -38,12 +37,7 @@ func keysOf(saleNo uint32, shard int) keys {
 func nodeChannel(node string) string { return "fs:node:" + node }
 
 // shardOf gives a buyer's home shard.
-func shardOf(s *engine.Sale, b engine.BuyerKey) int {
-	if s.Shards <= 1 {
-		return 0
-	}
-	return int(binary.BigEndian.Uint64(b[:]) % uint64(s.Shards))
-}
+func shardOf(s *engine.Sale, b engine.BuyerKey) int { return s.Home(b) }
 
 // shardsOf counts a sale's shards.
 func shardsOf(s *engine.Sale) int { return max(s.Shards, 1) }

@@ -49,7 +49,7 @@ func (c *doctorCmd) Run(w *world) error {
 	if c.PaymentURL != "" || c.StripeKey == "" {
 		look("payment provider", pingHTTP(ctx, c.PaymentURL), c.PaymentURL+" answers", "Start the provider (flashsale sandbox) or set --payment-url.")
 	}
-	found = append(found, c.unsafe()...)
+	found = append(append(found, c.unsafe()...), unfitRedis(ctx, c.RedisURL)...)
 	return c.report(w, found)
 }
 
@@ -102,6 +102,23 @@ func pingRedis(ctx context.Context, url string) error {
 	}
 	defer func() { _ = gate.Close() }()
 	return gate.Ping(ctx)
+}
+
+// unfitRedis lists what works and may cost buyers their holds.
+func unfitRedis(ctx context.Context, url string) (out []diagnosis) {
+	gate, err := reservation.Open(reservation.Options{URL: url})
+	if err != nil {
+		return nil // said already
+	}
+	defer func() { _ = gate.Close() }()
+	unfit, err := gate.Unfit(ctx)
+	if err != nil {
+		return nil
+	}
+	for _, u := range unfit {
+		out = append(out, diagnosis{"redis", true, "unsafe", u})
+	}
+	return out
 }
 
 func pingPostgres(ctx context.Context, url string) error {

@@ -56,6 +56,7 @@ type CLI struct {
 	Sale     saleCmd     `cmd:"" help:"Create sales and move them through their states."`
 	Stock    stockCmd    `cmd:"" help:"Change stock."`
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
+	Gate     gateCmd     `cmd:"" help:"Show how the gates stand, and rebuild lost ones from the record."`
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`

@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -54,6 +55,10 @@ type node struct {
 	engine    *engine.Engine
 	lifecycle *engine.Lifecycle
 	truth     *truth
+	marks     *orders.Marks
+	rebuilds  *record.Rebuilds
+	keeper    *engine.Keeper
+	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
 	public  *api.Server
 	admin   *ops.Server
@@ -147,7 +152,7 @@ func (n *node) openGate(ctx context.Context) error {
 	if soldOutFor == 0 {
 		soldOutFor = -1 // the gate's word for never
 	}
-	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, SoldOutFor: soldOutFor, Registerer: n.reg, Log: n.log})
+	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, SoldOutFor: soldOutFor, Lost: n.lostGate, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -185,6 +190,10 @@ func (n *node) openStream(ctx context.Context) error {
 		return err
 	}
 	n.onClose(n.stream.Close)
+	if n.marks, err = orders.NewMarks(brokers, n.stream); err != nil {
+		return err
+	}
+	n.onClose(n.marks.Close)
 	return nil
 }
 
@@ -202,11 +211,30 @@ func (n *node) openEngine(context.Context) (err error) {
 	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
-		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log,
+		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log, Stale: n.cache.Doubt,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
 	n.truth = newTruth(n)
+	n.keep()
 	return err
+}
+
+// keep prepares what brings lost gates back. Every node can, when an operator
+// says so; those with the role reaper watch.
+func (n *node) keep() {
+	n.rebuilds = record.NewRebuilds(n.db, n.sales)
+	metrics := ops.NewGateMetrics(n.cache.Active)
+	n.reg.MustRegister(metrics)
+	rebuilder := &engine.Rebuilder{Gate: n.gate, Record: n.rebuilds, Stream: n.marks, Clock: systemClock{}, Log: n.log, Done: metrics.Done}
+	n.keeper = &engine.Keeper{Rebuilder: rebuilder, Gate: n.gate, Sales: n.cache.Active, Stale: n.cache.Doubt, Manual: !n.set.AutoRebuild, Log: n.log}
+}
+
+// lostGate hears of a call that a lost shard has refused. It does not block.
+func (n *node) lostGate(saleNo uint32, _ int, _ string) {
+	n.cache.Doubt(saleNo)
+	if k := n.watch.Load(); k != nil {
+		k.Wake()
+	}
 }
 
 func (n *node) openListeners(ctx context.Context) (err error) {
@@ -226,7 +254,7 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}

@@ -115,6 +115,8 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 	roles["clock"] = n.clock
 	roles["sealer"] = orders.NewSealer(n.truth.chain, n.log, n.reg).Run
 	roles["order partitions"] = n.partitions
+	n.watch.Store(n.keeper)
+	roles["gate keeper"] = n.keeper.Run
 	return nil
 }
 

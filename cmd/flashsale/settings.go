@@ -60,6 +60,8 @@ type Settings struct {
 
 	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 
+	AutoRebuild bool `help:"Rebuild a gate that was lost at once, without being told." default:"true" negatable:""`
+
 	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`
 	Partitions   int32         `help:"Partitions of the topic when it is made." default:"6"`
 	Replication  int16         `help:"Replicas of the topic when it is made; -1: the broker's default." default:"-1"`

@@ -61,7 +61,7 @@ func (t *truth) Fix(ctx context.Context, settle time.Duration, actor string) (ou
 		return out, err
 	}
 	// The verdict may be shared with others who asked: what is done is noted in a copy.
-	out.Before.Repairs = append([]engine.Repair(nil), out.Before.Repairs...)
+	out.Before.Repairs = append([]engine.Mend(nil), out.Before.Repairs...)
 	t.repairer.Do(context.WithoutCancel(ctx), out.Before.Repairs, actor)
 	after, err := t.full.Do(ctx, settle)
 	out.After = &after

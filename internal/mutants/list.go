@@ -138,7 +138,7 @@ var gateMutants = []mutant{
 		{"lane.go", "\t\tfor _, o := range batch {\n\t\t\to.err = err\n", "\t\tfor i, o := range batch {\n\t\t\tif i == 20 {\n\t\t\t\tcontinue\n\t\t\t}\n\t\t\to.err = err\n"},
 	}},
 	{"abandoned-sent", "an operation whose caller was told that it did not happen is sent all the same", []patch{
-		{"lane.go", "\t\tif !o.stage.CompareAndSwap(queued, sent) {\n\t\t\tcontinue\n\t\t}\n\t\tif ended := o.until.Err(); ended != nil {", "\t\to.stage.CompareAndSwap(queued, sent)\n\t\tif ended := error(nil); ended != nil {"},
+		{"lane.go", "\t\tif !o.stage.CompareAndSwap(queued, sent) {\n\t\t\tcontinue\n\t\t}\n\t\tif o.until.Err() != nil {", "\t\to.stage.CompareAndSwap(queued, sent)\n\t\tif false {"},
 	}},
 	{"leases-mixed", "operations of two leases share a call", []patch{
 		{"lane.go", " || len(batch) > 0 && o.lease != batch[0].lease {", " {"},

@@ -18,27 +18,44 @@ type beginning struct {
 
 // Begin writes an attempt in state authorising under a lease, or gives the one
 // of that id that exists. Concurrent calls share one statement; of two callers
-// with the same id exactly one is told Fresh.
+// with the same id exactly one is told Fresh. CodeGateFrozen if the shard that
+// gave the hold has been granted another epoch since: from then on whatever an old
+// gate gives is worth nothing, and nothing is paid for it. See engine.Rebuilder.
 func (a *Attempts) Begin(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
-	return a.begin.call(ctx, beginning{at, lease})
+	got, err := a.begin.call(ctx, beginning{at, lease})
+	if err == nil && got.ID != at.ID {
+		return at, engine.E(engine.CodeGateFrozen, "the shard that gave the hold is of another epoch now").After(time.Second)
+	}
+	return got, err
 }
 
 // beginAll writes a batch of attempts in one statement, and reads those that
-// existed in a second.
+// existed in a second. The shards' leases are locked, shared, until the batch has
+// committed: an epoch that is raised waits for it, and sees its attempts.
 func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attempt, error) {
-	cols := columns(in)
+	cols, err := columns(in)
+	if err != nil {
+		return nil, err
+	}
 	wrote := make(map[engine.AttemptID]stamps, len(in))
 	var existed map[engine.AttemptID]engine.Attempt
-	err := a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
+	err = a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
 		// Of what it wrote, only the times are news.
 		rows, err := c.Query(ctx, `
-			INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, email, provider, state, lease_until)
-			SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.email, b.provider, 'authorising', clock_timestamp() + b.lease
-			FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::interval[])
-				AS b (id, reservation, sale_no, buyer, amount, currency, method, email, provider, lease)
+			WITH granted AS MATERIALIZED (
+				SELECT g.sale_no, g.shard, g.epoch FROM gate_leases g
+				WHERE g.sale_no = ANY ($3) AND g.shard = ANY ($11)
+				ORDER BY g.sale_no, g.shard FOR SHARE)
+			INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, email, provider, state, lease_until, lines)
+			SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.email, b.provider, 'authorising', clock_timestamp() + b.lease, b.lines::jsonb
+			FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::text[], $10::interval[], $11::int[], $12::bigint[], $13::text[])
+				AS b (id, reservation, sale_no, buyer, amount, currency, method, email, provider, lease, shard, epoch, lines)
+				LEFT JOIN granted g ON g.sale_no = b.sale_no AND g.shard = b.shard
+			WHERE g.epoch IS NULL OR g.epoch = b.epoch
 			ON CONFLICT (id) DO NOTHING
 			RETURNING p.id, p.created_at, p.lease_until`,
-			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.email, cols.provider, cols.lease)
+			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.email, cols.provider, cols.lease,
+			cols.shard, cols.epoch, cols.lines)
 		if err != nil {
 			return err
 		}
@@ -53,9 +70,10 @@ func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attem
 	if err != nil {
 		return nil, err
 	}
-	if missing := cols.except(wrote); len(missing) > 0 {
+	if missing := cols.except(wrote); len(missing.id) > 0 {
 		err = a.db.with(ctx, reading, func(c *pgxpool.Conn) error {
-			rows, err := c.Query(ctx, `SELECT `+attemptColumns+` FROM payments p WHERE p.id = ANY ($1)`, missing)
+			rows, err := c.Query(ctx, `SELECT `+attemptColumns+` FROM payments p JOIN unnest($1::bytea[], $2::bigint[], $3::int[], $4::bigint[]) AS b (id, sale_no, shard, epoch) ON p.id = b.id
+				LEFT JOIN gate_leases g ON g.sale_no = b.sale_no AND g.shard = b.shard WHERE g.epoch IS NULL OR g.epoch = b.epoch`, missing.id, missing.sale, missing.shard, missing.epoch)
 			if err != nil {
 				return err
 			}
@@ -116,33 +134,41 @@ func byID(rows pgx.Rows) (map[engine.AttemptID]engine.Attempt, error) {
 // beginColumns are a batch, column by column, as unnest takes it.
 type beginColumns struct {
 	id, reservation                          [][]byte
-	sale, amount                             []int64
+	sale, amount, epoch                      []int64
+	shard                                    []int32
 	buyer, currency, method, email, provider []string
+	lines                                    []*string
 	lease                                    []time.Duration
 }
 
-func columns(in []beginning) beginColumns {
+func columns(in []beginning) (c beginColumns, err error) {
 	n := len(in)
-	c := beginColumns{
-		id: make([][]byte, n), reservation: make([][]byte, n), sale: make([]int64, n), amount: make([]int64, n), buyer: make([]string, n),
-		currency: make([]string, n), method: make([]string, n), email: make([]string, n), provider: make([]string, n), lease: make([]time.Duration, n),
+	c = beginColumns{
+		id: make([][]byte, n), reservation: make([][]byte, n), sale: make([]int64, n), amount: make([]int64, n), epoch: make([]int64, n), shard: make([]int32, n), buyer: make([]string, n),
+		currency: make([]string, n), method: make([]string, n), email: make([]string, n), provider: make([]string, n), lines: make([]*string, n), lease: make([]time.Duration, n),
 	}
 	for i := range in {
 		b := &in[i]
 		c.id[i], c.reservation[i] = b.ID[:], b.Reservation.Bytes()
 		c.sale[i], c.amount[i] = int64(b.Reservation.Sale), b.Amount.Amount
+		c.shard[i], c.epoch[i] = int32(b.Shard), b.Epoch
 		c.buyer[i], c.currency[i] = b.Buyer, b.Amount.Currency
 		c.method[i], c.email[i] = b.Method, b.Email
 		c.provider[i], c.lease[i] = b.Provider, b.lease
-	}
-	return c
-}
-
-func (c beginColumns) except(wrote map[engine.AttemptID]stamps) (ids [][]byte) {
-	for _, id := range c.id {
-		if _, ok := wrote[engine.AttemptID(id)]; !ok {
-			ids = append(ids, id)
+		if c.lines[i], err = linesRow(b.Lines); err != nil {
+			return c, err
 		}
 	}
-	return ids
+	return c, nil
+}
+
+// except gives what finds the attempts of the batch that were not written.
+func (c beginColumns) except(wrote map[engine.AttemptID]stamps) (rest beginColumns) {
+	for i, id := range c.id {
+		if _, ok := wrote[engine.AttemptID(id)]; !ok {
+			rest.id, rest.sale = append(rest.id, id), append(rest.sale, c.sale[i])
+			rest.shard, rest.epoch = append(rest.shard, c.shard[i]), append(rest.epoch, c.epoch[i])
+		}
+	}
+	return rest
 }

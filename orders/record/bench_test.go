@@ -66,12 +66,19 @@ func BenchmarkBegin(b *testing.B) {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
 			db, _ := openRecord(b)
 			s := create(b, db, "drop", 1)
+			s, err := record.NewSaleStore(db).Change(b.Context(), s.ID, engine.Act{Actor: "b", Name: "armed"}, func(s *engine.Sale) error {
+				s.State, s.Epoch, s.Leases = engine.SaleArmed, 1, []engine.GateLease{{Epoch: 1, Server: "a"}}
+				return nil
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
 			a := record.NewAttempts(db)
 			var n atomic.Uint64
 			b.SetParallelism(callers / 2) // times GOMAXPROCS
 			b.RunParallel(func(pb *testing.PB) {
 				for pb.Next() {
-					if _, err := a.Begin(b.Context(), attemptOf(numbered(s, n.Add(1))), time.Minute); err != nil {
+					if _, err := a.Begin(b.Context(), attemptUnder(s, numbered(s, n.Add(1))), time.Minute); err != nil {
 						b.Error(err)
 					}
 				}

@@ -60,6 +60,10 @@ const existingSQL = `SELECT o.id, o.state, o.provider,
 		coalesce((SELECT p.state FROM payments p WHERE p.id = o.attempt), 'none'), o.reason, o.placed_at
 	FROM orders o WHERE o.id = ANY ($1) AND o.reserved_at BETWEEN $2 AND $3`
 
+// endedSQL finds payments that have ended without an order. A claim of a gate
+// that was lost may come after its payment was cancelled: there is no money for it.
+const endedSQL = `SELECT p.id FROM payments p WHERE p.id = ANY ($1) AND p.state IN ('declined', 'voided', 'refunded')`
+
 // byIndexSQL makes every statement of the transaction go by its primary keys. A
 // batch touches rows that it names; without statistics, which a table that fills
 // within a minute has not got yet, the planner would rather read all of it. It
@@ -87,11 +91,18 @@ func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch, look bool) erro
 		SELECT k.sale_no, k.no, k.sku, k.unit_price, k.stock, k.sold
 		FROM skus k JOIN unnest($1::bigint[], $2::smallint[]) AS w (sale_no, no) ON w.sale_no = k.sale_no AND w.no = k.no
 		ORDER BY k.sale_no, k.no FOR UPDATE OF k`, sales, nos).Query(d.readSKUs)
+	q.Queue(endedSQL, b.attempts()).Query(d.readEnded)
 	if look {
 		q.Queue(existingSQL, b.ids()...).Query(d.readExisting)
 	}
 	err := tx.SendBatch(ctx, q).Close()
 	d.now = d.now.UTC()
+	return err
+}
+
+func (d *decision) readEnded(rows pgx.Rows) error {
+	var id []byte
+	_, err := pgx.ForEachRow(rows, []any{&id}, func() error { d.ended[engine.AttemptID(id)] = true; return nil })
 	return err
 }
 
@@ -151,6 +162,16 @@ func (b Batch) skus() (sales []int64, nos []int16) {
 
 // ids gives the reservations of the batch, and the first and the last time at
 // which one of them was made: the arguments of existingSQL.
+func (b Batch) attempts() [][]byte {
+	out := make([][]byte, 0, len(b.Entries))
+	for i := range b.Entries {
+		if b.Entries[i].Reason == "" {
+			out = append(out, b.Entries[i].Event.Attempt[:])
+		}
+	}
+	return out
+}
+
 func (b Batch) ids() []any {
 	ids := make([][]byte, 0, len(b.Entries))
 	var from, to time.Time

@@ -29,6 +29,7 @@ type decision struct {
 	now      time.Time // Postgres' clock
 	sales    map[uint32]saleRow
 	skus     map[skuKey]*skuRow
+	ended    map[engine.AttemptID]bool               // payments that are over, without an order
 	existing map[engine.ReservationID]engine.Outcome // orders from before, and from earlier in the batch
 
 	orders  []order
@@ -52,13 +53,16 @@ type dead struct {
 
 func newDecision(entries int) *decision {
 	return &decision{
-		sales: map[uint32]saleRow{}, skus: map[skuKey]*skuRow{}, existing: make(map[engine.ReservationID]engine.Outcome, entries),
+		sales: map[uint32]saleRow{}, skus: map[skuKey]*skuRow{}, ended: map[engine.AttemptID]bool{}, existing: make(map[engine.ReservationID]engine.Outcome, entries),
 		orders: make([]order, 0, entries), decided: make([]Decided, 0, entries),
 	}
 }
 
 // decide takes one entry, in the order of the stream.
 func (d *decision) decide(e *Entry) {
+	if e.Reason == Marked {
+		return
+	}
 	if e.Reason != "" {
 		d.dead = append(d.dead, dead{e, e.Reason, e.Detail})
 		return
@@ -70,6 +74,12 @@ func (d *decision) decide(e *Entry) {
 	}
 	if reason, detail := d.check(ev); reason != "" {
 		d.dead = append(d.dead, dead{e, reason, detail})
+		return
+	}
+	if d.ended[ev.Attempt] {
+		// It makes no order, refused or not: another payment of the reservation may.
+		outcome := engine.Outcome{ID: ev.ID, State: engine.Refused, Provider: ev.Provider, Payment: engine.PaymentVoided, Reason: PaymentEnded, PlacedAt: d.now}
+		d.decided = append(d.decided, Decided{Outcome: outcome, ReplyTo: ev.ReplyTo})
 		return
 	}
 	o := order{Event: ev, state: engine.Confirmed}

@@ -88,8 +88,16 @@ const (
 	DeadPriceMismatch = "price_mismatch"
 )
 
+// Marked is the Reason of an entry that is no event but the mark of an epoch of
+// the gate. It becomes nothing: only the position passes it.
+const Marked = "epoch_mark"
+
 // StockExhausted is the reason of an order that the stock could not cover.
 const StockExhausted = "stock_exhausted"
+
+// PaymentEnded is the reason of an order whose payment had been given back before
+// its event came: its gate was lost in between.
+const PaymentEnded = "payment_ended"
 
 // Commit writes a batch. It may return ErrFenced, a *DataError (Postgres refuses
 // something in the batch: split it), CodeUnavailable (nothing was written), or an

@@ -261,3 +261,26 @@ func TestASlowOperatorDoesNotHoldUpOrders(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// A claim of a gate that was lost may come after its payment was given back: it
+// makes no order, and leaves the reservation to a payment that has its money.
+func TestAnEventWhosePaymentHasEndedMakesNoOrder(t *testing.T) {
+	db, _ := openRecord(t)
+	l, a := ledger(t, db), record.NewAttempts(db)
+	s := create(t, db, "drop", 10)
+	ended := event(s, 1, 0)
+	paid := ended
+	paid.Attempt[15]++
+	begin(t, a, ended, long)
+	begin(t, a, paid, long)
+	if err := a.Note(t.Context(), engine.Attempt{ID: ended.Attempt}, engine.Payment{State: engine.PaymentVoided}, "hold_gone"); err != nil {
+		t.Fatal(err)
+	}
+	r := commit(t, l, batch(0, ended, paid))
+	if len(r.Decided) != 2 || r.Decided[0].State != engine.Refused || r.Decided[0].Reason != record.PaymentEnded || r.Decided[1].State != engine.Confirmed {
+		t.Fatalf("%+v", r.Decided)
+	}
+	if o, err := record.NewOrders(db).Order(t.Context(), paid.ID); err != nil || o.Attempt != paid.Attempt || o.State != engine.Confirmed {
+		t.Errorf("%+v, %v", o, err)
+	}
+}

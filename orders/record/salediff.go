@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"errors"
+	"slices"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgconn"
@@ -26,6 +27,9 @@ func differences(was, now *engine.Sale) map[string]any {
 	note("hold_cap", was.HoldCap.String(), now.HoldCap.String())
 	note("per_buyer_limit", was.PerBuyerLimit, now.PerBuyerLimit)
 	note("shards", was.Shards, now.Shards)
+	if !slices.Equal(was.Leases, now.Leases) {
+		out["leases"] = []any{was.Leases, now.Leases}
+	}
 	if !was.OpensAt.Equal(now.OpensAt) {
 		out["opens_at"] = []any{timeOrNull(was.OpensAt), timeOrNull(now.OpensAt)}
 	}

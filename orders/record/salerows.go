@@ -58,6 +58,9 @@ func readSales(ctx context.Context, q querier, where string, args ...any) ([]*en
 		byNo[sale].Items = append(byNo[sale].Items, it)
 		return nil
 	})
+	if err == nil {
+		err = readLeases(ctx, q, byNo, nos)
+	}
 	for _, s := range sales {
 		s.Index()
 	}

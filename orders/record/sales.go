@@ -48,8 +48,9 @@ type Sales struct {
 	snap atomic.Pointer[snapshot]
 	load singleflight.Group
 
-	mu      sync.Mutex // guards writes of snap, and missing
+	mu      sync.Mutex // guards writes of snap, and what follows
 	missing map[string]time.Time
+	doubts  map[uint32]time.Time // when a sale was last doubted
 }
 
 // snapshot is immutable.
@@ -66,7 +67,7 @@ var _ engine.Sales = (*Sales)(nil)
 
 // NewSales gives a cached reader. Let Run run.
 func NewSales(db *DB, opt SalesOptions) *Sales {
-	c := &Sales{db: db, opt: opt.withDefaults(), missing: map[string]time.Time{}}
+	c := &Sales{db: db, opt: opt.withDefaults(), missing: map[string]time.Time{}, doubts: map[uint32]time.Time{}}
 	c.snap.Store(&snapshot{byID: map[string]*engine.Sale{}, byNo: map[uint32]*engine.Sale{}})
 	return c
 }

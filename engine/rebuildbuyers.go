@@ -1,0 +1,60 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"time"
+)
+
+// What buyers see of a gate that was lost.
+
+const (
+	usualRebuild  = 2 * time.Second // before there was one
+	leastComeBack = time.Second
+	mostComeBack  = 5 * time.Second
+)
+
+// frozen adds to the refusal of a frozen gate when to come back, and has this
+// node read the sale anew: the shard may be open again under another lease.
+func (e *Engine) frozen(s *Sale, b BuyerKey, err error) error {
+	var x *Error
+	if !errors.As(err, &x) || x.Code != CodeGateFrozen {
+		return err
+	}
+	if e.Stale != nil {
+		e.Stale(s.No)
+	}
+	told := *x
+	return told.After(s.Repair(s.Home(b)).ComeBack(e.Clock.Now()))
+}
+
+// ComeBack estimates when a shard will be open again: as long as it took the last
+// time, less what has passed. One that takes longer is expected to need half as
+// long again as it has taken.
+func (r Repair) ComeBack(now time.Time) time.Duration {
+	left := r.Took
+	if left <= 0 {
+		left = usualRebuild
+	}
+	if !r.Frozen.IsZero() {
+		passed := now.Sub(r.Frozen)
+		left = max(left-passed, passed/2)
+	}
+	return min(max(left, leastComeBack), mostComeBack)
+}
+
+// lost says of a reservation that the gate does not know and that has no order
+// whether it was there once: it is older than the epoch of its shard, whose
+// rebuild could not keep it.
+func (e *Engine) lost(ctx context.Context, s *Sale, id ReservationID, err error) error {
+	if CodeOf(err) != CodeNotFound || !id.CreatedAt().Before(s.Repair(s.Home(id.Buyer)).Granted) {
+		return err
+	}
+	switch _, orderErr := e.Orders.Order(ctx, id); {
+	case orderErr == nil:
+		return err
+	case CodeOf(orderErr) != CodeNotFound:
+		return orderErr
+	}
+	return E(CodeReservationLost, "reservation %s was lost when the gate of sale %q was rebuilt; reserve again. You are not charged", id, s.ID)
+}
