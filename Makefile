@@ -8,6 +8,11 @@ GO ?= go
 PKG ?= ./...
 # Options for the demo and the benchmark, as in: make demo ARGS="--listen :8080"
 ARGS ?=
+# What `make chaos` runs: how many seeds, how long each, how many at once.
+SEED ?= 1
+SEEDS ?= 20
+DURATION ?= 30s
+PARALLEL ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n > 2 ? n / 2 : 2 )))
 # The repository may be a plain copy without its .git.
 export GOFLAGS := -buildvcs=false $(GOFLAGS)
 
@@ -49,6 +54,16 @@ crashpoints: ## kills a node 20 times at each boundary of a checkout, under load
 storm: ## 10,000 checkouts at a provider that declines, hangs, errs and falls silent, with the breaker and without: minutes
 	@scripts/deps.sh
 	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 20m -v -run TestAPaymentStorm ./cmd/flashsale -args -storm 10000
+
+.PHONY: chaos
+chaos: build ## random overlapping faults under load, then verify, SEEDS=20 times of DURATION=30s: minutes
+	@scripts/deps.sh
+	bin/flashsale chaos --seed $(SEED) --seeds $(SEEDS) --duration $(DURATION) --parallel $(PARALLEL) --keep-logs bin/chaos-logs $(ARGS)
+
+.PHONY: faults
+faults: build ## each fault alone: what buyers are told, how long it hurts, and verify; into docs/faults.md: minutes
+	@scripts/deps.sh
+	bin/flashsale chaos --alone --rate 20 --parallel $(PARALLEL) --markdown docs/faults.md --keep-logs bin/faults-logs $(ARGS)
 
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds

@@ -89,6 +89,10 @@ func (v *visit) reserve(ctx context.Context) (end End, held bool) {
 	took := time.Since(v.due)
 	v.tally.latency(StepReserve, took)
 	switch {
+	case a.status == http.StatusCreated && a.repeats > 0 && a.body.State == string(engine.Expired) && v.asked(a.body):
+		// An earlier try was given units, unheard, and their time is over: the same
+		// key gives the same reservation, as it is now.
+		return Expired, false
 	case a.status == http.StatusCreated || a.status == http.StatusOK:
 		if a.body.ID == "" || a.body.State != string(engine.Held) || !v.asked(a.body) {
 			v.tally.wrong("arrival %d asked for %d × %s and got reservation %q, state %q, lines %v", v.n, v.cfg.Quantity, v.sku, a.body.ID, a.body.State, a.body.Lines)

@@ -34,6 +34,7 @@ type answer struct {
 	retryAfter time.Duration
 	location   string
 	body       reply
+	repeats    int // how many times the call was sent before, without an answer that is final
 }
 
 // reply holds the members of all answers that the driver reads.

@@ -27,6 +27,7 @@ func (v *visit) insist(ctx context.Context, c call) (answer, bool) {
 			return answer{}, false
 		}
 		a := v.sender.send(c)
+		a.repeats = try
 		v.tally.answered(Outcome{c.step, a.status, a.code})
 		if !a.transient() || try >= v.cfg.MaxRetries || a.retryAfter > v.cfg.MaxRetryAfter {
 			return a, true

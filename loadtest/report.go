@@ -43,9 +43,15 @@ type Report struct {
 	Latency  []Latency        `json:"latency"`
 	Timeline []Moment         `json:"timeline"`
 	ReadBack ReadBack         `json:"read_back"`
-	Verify   json.RawMessage  `json:"verify,omitempty"` // the engine's own verdict
-	Notes    []string         `json:"notes"`            // worth knowing, no failure
-	Verdict  `json:"verdict"`
+	Verify   json.RawMessage  `json:"verify,omitempty"`   // the engine's own verdict
+	Notes    []string         `json:"notes"`              // worth knowing, no failure
+	Failures map[string]int64 `json:"failures,omitempty"` // of the buyers who failed, the last answer
+	// Contradictions are answers that contradict the contract or each other, the
+	// first of them word by word.
+	Contradictions []string `json:"contradictions,omitempty"`
+	// Orders are the confirmed orders as their buyers were told: what must never be lost.
+	Orders  []Told `json:"-"`
+	Verdict `json:"verdict"`
 }
 
 // SKU is what a run got of one SKU, in units.
@@ -55,6 +61,12 @@ type SKU struct {
 	Held      int64  `json:"held"`              // ever held in this run
 	Confirmed int64  `json:"confirmed"`
 	SoldOut   int64  `json:"sold_out"` // answers, not units
+}
+
+// Told is an order that a buyer was told is confirmed.
+type Told struct {
+	Order, Reservation, Buyer, SKU string
+	Units                          int
 }
 
 // Answer counts one kind of answer.
@@ -96,7 +108,7 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 		SoldOut: t.ends[SoldOut], BuyerLimit: t.ends[BuyerLimit], Abandoned: t.ends[Abandoned], Confirmed: t.ends[Confirmed],
 		Declined: t.ends[Declined], NeedsAction: t.ends[NeedsAction], Expired: t.ends[Expired], Refused: t.ends[Refused],
 		Pending: t.ends[Pending], Failed: t.ends[Failed], Unfinished: t.ends[Unfinished],
-		SKUs: r.skus(), Errors: map[string]int64{}, Answers: []Answer{}, Latency: []Latency{},
+		SKUs: r.skus(), Errors: map[string]int64{}, Failures: map[string]int64{}, Answers: []Answer{}, Latency: []Latency{},
 		Timeline: append([]Moment{}, t.timeline...), ReadBack: read, Verify: verify,
 	}
 	if r.cfg.Rate > 0 && dispatched > 0 {
@@ -118,6 +130,13 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 			out.Latency = append(out.Latency, Latency{s, h.TotalCount(), ms(q[0]), ms(q[1]), ms(q[2]), ms(q[3]), ms(h.Max())})
 		}
 	}
+	for _, p := range t.purchases {
+		out.Orders = append(out.Orders, Told{Order: p.order, Reservation: p.reservation, Buyer: r.cfg.buyer(p.buyer), SKU: p.sku, Units: p.units})
+	}
+	for o, n := range t.failures {
+		out.Failures[o.String()] = n
+	}
+	out.Contradictions = slices.Clone(t.wrongs)
 	out.Notes = r.notes(out)
 	out.Verdict = r.judge(out, verifyErr, cut)
 	return out

@@ -15,5 +15,5 @@ type faulty struct {
 }
 
 func (f faulty) Commit(ctx context.Context, b record.Batch) (record.Result, error) {
-	return fault.Around(f.plan, "commit", func() (record.Result, error) { return f.Record.Commit(ctx, b) })
+	return fault.Around(ctx, f.plan, "commit", func() (record.Result, error) { return f.Record.Commit(ctx, b) })
 }

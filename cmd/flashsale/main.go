@@ -66,6 +66,7 @@ type CLI struct {
 	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`
 	Loadtest loadtestCmd `cmd:"" help:"Send buyers at a sale, open loop, and end with verify."`
 	Bench    benchCmd    `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
+	Chaos    chaosCmd    `cmd:"" help:"Let faults happen under load on real parts, then compare the books: exit 1 if anybody was hurt."`
 
 	BenchServer benchServerCmd `cmd:"" hidden:"" help:"A server to compare with."`
 	BenchLoad   benchLoadCmd   `cmd:"" hidden:"" help:"The benchmark's load generator."`

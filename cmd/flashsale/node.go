@@ -68,9 +68,10 @@ type node struct {
 	closers []func()
 }
 
-type systemClock struct{}
+// systemClock is the system's, or, in a test, one that is wrong.
+type systemClock struct{ skew time.Duration }
 
-func (systemClock) Now() time.Time { return time.Now() }
+func (c systemClock) Now() time.Time { return time.Now().Add(c.skew) }
 
 // startPatience is how long a start waits for backends that may be starting too.
 const startPatience = 10 * time.Second
@@ -142,7 +143,10 @@ func (n *node) openRecord(ctx context.Context) error {
 	n.events = record.NewEvents(db)
 	n.cache = record.NewSales(db, record.SalesOptions{})
 	n.sales.OnChange = n.cache.Put
-	return n.cache.Refresh(ctx)
+	if err := n.cache.Refresh(ctx); err != nil {
+		return &exit{exitUnavailable, err} // away since it answered
+	}
+	return nil
 }
 
 func (n *node) openGate(ctx context.Context) error {
@@ -211,9 +215,9 @@ func (n *node) openEngine(context.Context) (err error) {
 	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
-		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{}, Log: n.log, Stale: n.cache.Doubt,
+		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{}, Log: n.log}
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
 	n.truth = newTruth(n)
 	n.keep()
 	return err
@@ -225,7 +229,7 @@ func (n *node) keep() {
 	n.rebuilds = record.NewRebuilds(n.db, n.sales)
 	metrics := ops.NewGateMetrics(n.cache.Active)
 	n.reg.MustRegister(metrics)
-	rebuilder := &engine.Rebuilder{Gate: n.gate, Record: n.rebuilds, Stream: n.marks, Clock: systemClock{}, Log: n.log, Done: metrics.Done}
+	rebuilder := &engine.Rebuilder{Gate: n.gate, Record: n.rebuilds, Stream: n.marks, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Done: metrics.Done}
 	n.keeper = &engine.Keeper{Rebuilder: rebuilder, Gate: n.gate, Sales: n.cache.Active, Stale: n.cache.Doubt, Manual: !n.set.AutoRebuild, Log: n.log}
 }
 

@@ -56,7 +56,8 @@ type Settings struct {
 	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
 	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
 
-	Fault string `help:"For tests: what is to go wrong, as kill@POINT#N." hidden:""`
+	Fault     string        `help:"For tests: what is to go wrong, as kill@POINT#N or dice@SEED#PERCENT." hidden:""`
+	ClockSkew time.Duration `help:"For tests: how far this node's clock is wrong." hidden:""`
 
 	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 

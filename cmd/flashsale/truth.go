@@ -24,7 +24,7 @@ func newTruth(n *node) *truth {
 	audit := record.NewAudit(n.db)
 	verifier := func(settle, pause time.Duration) *engine.Verifier {
 		return &engine.Verifier{Sales: n.sales.List, Gate: n.gate, Outbox: n.gate, Stream: n.stream, Record: audit,
-			Books: n.router, Clock: systemClock{}, Settle: settle, Pause: pause}
+			Books: n.router, Clock: systemClock{n.set.ClockSkew}, Settle: settle, Pause: pause}
 	}
 	t := &truth{chain: record.NewChain(n.db), fixing: make(chan struct{}, 1),
 		repairer: &engine.Repairer{Engine: n.engine, Lifecycle: n.lifecycle, Restore: audit.Restore, Audit: audit.Note, Log: n.log}}

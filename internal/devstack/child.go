@@ -20,6 +20,7 @@ import (
 type command struct {
 	path string
 	args []string
+	env  []string            // nil: ours
 	dir  string              // working directory; also how a leftover is recognised
 	cred *syscall.Credential // nil: the current user
 	// deathSignal is what the kernel sends when we die; 0 means SIGKILL.
@@ -53,7 +54,7 @@ func startChild(c command) (*child, error) {
 		ch.logStart = st.Size()
 	}
 	cmd := exec.Command(c.path, c.args...)
-	cmd.Dir, cmd.Stdout, cmd.Stderr = c.dir, logFile, logFile
+	cmd.Dir, cmd.Env, cmd.Stdout, cmd.Stderr = c.dir, c.env, logFile, logFile
 	cmd.SysProcAttr = sysProcAttr(c)
 
 	started := make(chan error)

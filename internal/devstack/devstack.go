@@ -64,6 +64,9 @@ type Spec struct {
 	// Fast trades safety against power loss for speed (Postgres: fsync=off).
 	// For tests. Killing the process still loses nothing.
 	Fast bool
+	// Advertise is the host:port at which a Kafka child tells its clients to find
+	// it; "" is where it listens. For a proxy in front of it.
+	Advertise string
 }
 
 // Options of a stack. The zero value starts everything in Auto mode in a

@@ -1,6 +1,7 @@
 package devstack
 
 import (
+	"cmp"
 	"context"
 	"encoding/base64"
 	"errors"
@@ -98,7 +99,7 @@ func newKafkaServer(opt Options) (*Backend, error) {
 	}
 	s.command = func([]int) command { return run("kafka.Kafka", properties) }
 	s.configure = func(ports []int) error {
-		return os.WriteFile(properties, []byte(kafkaProperties(s.data, ports)), 0o600)
+		return os.WriteFile(properties, []byte(kafkaProperties(s.data, ports, opt.Kafka.Advertise)), 0o600)
 	}
 	s.check = func(ctx context.Context, _ int, ports []int) error {
 		id, err := kafkaCluster(ctx, loopback(ports[0]))
@@ -129,7 +130,7 @@ func formatKafka(ctx context.Context, data, properties string, run func(...strin
 		return "", fmt.Errorf("%s names no cluster.id: the storage is damaged, remove %s to start empty", meta, data)
 	}
 	// Formatting needs a valid configuration, but the ports in it don't matter yet.
-	if err := os.WriteFile(properties, []byte(kafkaProperties(data, []int{firstPort, firstPort + 1})), 0o600); err != nil {
+	if err := os.WriteFile(properties, []byte(kafkaProperties(data, []int{firstPort, firstPort + 1}, "")), 0o600); err != nil {
 		return "", err
 	}
 	id := newClusterID()
@@ -150,14 +151,14 @@ func newClusterID() string {
 	}
 }
 
-func kafkaProperties(data string, ports []int) string {
+func kafkaProperties(data string, ports []int, advertise string) string {
 	broker, controller := loopback(ports[0]), loopback(ports[1])
 	return strings.Join([]string{
 		"process.roles=broker,controller",
 		"node.id=1",
 		"controller.quorum.voters=1@" + controller,
 		"listeners=PLAINTEXT://" + broker + ",CONTROLLER://" + controller,
-		"advertised.listeners=PLAINTEXT://" + broker,
+		"advertised.listeners=PLAINTEXT://" + cmp.Or(advertise, broker),
 		"controller.listener.names=CONTROLLER",
 		"listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT",
 		"inter.broker.listener.name=PLAINTEXT",

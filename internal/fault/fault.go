@@ -1,9 +1,10 @@
-// Package fault makes things go wrong at a place and a time that a test chose.
-// A node takes a plan by its hidden --fault flag; without one nothing of this
+// Package fault makes things go wrong at a place and a time that a test chose,
+// or at any place by dice that a seed throws. A node takes a plan by its hidden --fault flag; without one nothing of this
 // is in the way of a call.
 package fault
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"slices"
@@ -24,24 +25,34 @@ var Points = []string{
 }
 
 // Plan is what is to happen: the process is killed when a point is reached for
-// the nth time. Its nil value does nothing.
+// the nth time, or calls go wrong by dice. Its nil value does nothing.
 type Plan struct {
 	point string
 	left  atomic.Int64
 	die   func()
+	dice  *dice
 }
 
-// Parse reads "kill@POINT#N". An empty text is no plan.
+// Parse reads "kill@POINT#N" or "dice@SEED#PERCENT". An empty text is no plan.
 func Parse(text string) (*Plan, error) {
 	if text == "" {
 		return nil, nil
 	}
 	bad := func(why string) (*Plan, error) {
-		return nil, fmt.Errorf("fault %q: %s; write kill@POINT#N with a POINT of %s", text, why, strings.Join(Points, ", "))
+		return nil, fmt.Errorf("fault %q: %s; write dice@SEED#PERCENT, or kill@POINT#N with a POINT of %s", text, why, strings.Join(Points, ", "))
+	}
+	if rest, ok := strings.CutPrefix(text, "dice@"); ok {
+		seed, percent, _ := strings.Cut(rest, "#")
+		s, err := strconv.ParseUint(seed, 10, 64)
+		n, err2 := strconv.ParseUint(percent, 10, 7)
+		if err != nil || err2 != nil || n > 100 {
+			return bad("SEED must be a number and PERCENT at most 100")
+		}
+		return Dice(s, int(n)), nil
 	}
 	rest, ok := strings.CutPrefix(text, "kill@")
 	if !ok {
-		return bad("only kill@ is known")
+		return bad("only kill@ and dice@ are known")
 	}
 	point, count, ok := strings.Cut(rest, "#")
 	if !ok || !slices.Contains(Points, point) {
@@ -69,12 +80,21 @@ func (p *Plan) At(point string) {
 	}
 }
 
-// Around runs f between two points.
-func Around[T any](p *Plan, what string, f func() (T, error)) (T, error) {
+// Around runs f between two points, or as the dice say.
+func Around[T any](ctx context.Context, p *Plan, what string, f func() (T, error)) (T, error) {
+	if p == nil {
+		return f()
+	}
 	p.At(what + ".before")
-	v, err := f()
+	v, err := fateful(ctx, p.dice, what, f)
 	if err == nil {
 		p.At(what + ".after")
 	}
 	return v, err
+}
+
+// around is Around for a call that gives nothing but an error.
+func around(ctx context.Context, p *Plan, what string, f func() error) error {
+	_, err := Around(ctx, p, what, func() (struct{}, error) { return struct{}{}, f() })
+	return err
 }

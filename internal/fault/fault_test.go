@@ -13,7 +13,9 @@ func TestAPlanKillsAtItsPointAndTime(t *testing.T) {
 	died := 0
 	p.die = func() { died++ }
 	fails := errors.New("refused")
-	call := func(what string, err error) { _, _ = Around(p, what, func() (int, error) { return 0, err }) }
+	call := func(what string, err error) {
+		_, _ = Around(t.Context(), p, what, func() (int, error) { return 0, err })
+	}
 	for range 5 {
 		call("publish", nil)
 		call("claim", fails) // what did not happen is not behind us
@@ -35,7 +37,7 @@ func TestNoPlanIsInNobodysWay(t *testing.T) {
 	if p != nil || err != nil {
 		t.Fatal(p, err)
 	}
-	if v, err := Around(p, "claim", func() (int, error) { return 7, nil }); v != 7 || err != nil {
+	if v, err := Around(t.Context(), p, "claim", func() (int, error) { return 7, nil }); v != 7 || err != nil {
 		t.Error(v, err)
 	}
 	if p.Attempts(nil) != nil || p.Payments(nil) != nil || p.Gate(nil) != nil || p.Stream(nil) != nil {
@@ -44,7 +46,7 @@ func TestNoPlanIsInNobodysWay(t *testing.T) {
 }
 
 func TestABadPlanSaysWhatIsPossible(t *testing.T) {
-	for _, text := range []string{"x", "kill@", "kill@claim", "kill@claim.after", "kill@claim.after#0", "kill@claim.after#x", "kill@lunch.after#1"} {
+	for _, text := range []string{"x", "kill@", "kill@claim", "kill@claim.after", "kill@claim.after#0", "dice@", "dice@1", "dice@x#5", "dice@1#101", "kill@claim.after#x", "kill@lunch.after#1"} {
 		if _, err := Parse(text); err == nil {
 			t.Errorf("%q is accepted", text)
 		}

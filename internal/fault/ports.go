@@ -7,7 +7,7 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// Attempts puts the plan's points around the durable note of an attempt.
+// Attempts puts the plan around the durable list of attempts.
 func (p *Plan) Attempts(a engine.Attempts) engine.Attempts {
 	if p == nil {
 		return a
@@ -21,10 +21,30 @@ type attempts struct {
 }
 
 func (a attempts) Begin(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
-	return Around(a.plan, "attempt", func() (engine.Attempt, error) { return a.Attempts.Begin(ctx, at, lease) })
+	return Around(ctx, a.plan, "attempt", func() (engine.Attempt, error) { return a.Attempts.Begin(ctx, at, lease) })
 }
 
-// Payments puts them around the calls that move money.
+func (a attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.Duration) (engine.Attempt, error) {
+	return Around(ctx, a.plan, "resume", func() (engine.Attempt, error) { return a.Attempts.Resume(ctx, id, lease) })
+}
+
+func (a attempts) Keep(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
+	return Around(ctx, a.plan, "keep", func() (engine.Attempt, error) { return a.Attempts.Keep(ctx, at, lease) })
+}
+
+func (a attempts) Note(ctx context.Context, at engine.Attempt, m engine.Payment, reason string) error {
+	return around(ctx, a.plan, "note", func() error { return a.Attempts.Note(ctx, at, m, reason) })
+}
+
+func (a attempts) Park(ctx context.Context, at engine.Attempt, how engine.Parking, room int) (bool, error) {
+	return Around(ctx, a.plan, "park", func() (bool, error) { return a.Attempts.Park(ctx, at, how, room) })
+}
+
+func (a attempts) Owe(ctx context.Context, id engine.AttemptID, reason string) error {
+	return around(ctx, a.plan, "owe", func() error { return a.Attempts.Owe(ctx, id, reason) })
+}
+
+// Payments puts it around the calls that move money, or ask for it.
 func (p *Plan) Payments(m engine.Payments) engine.Payments {
 	if p == nil {
 		return m
@@ -37,15 +57,31 @@ type payments struct {
 	plan *Plan
 }
 
+func (m payments) call(ctx context.Context, what string, a engine.Attempt, f func(context.Context, engine.Attempt) (engine.Payment, error)) (engine.Payment, error) {
+	return Around(ctx, m.plan, what, func() (engine.Payment, error) { return f(ctx, a) })
+}
+
 func (m payments) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return Around(m.plan, "authorise", func() (engine.Payment, error) { return m.Payments.Authorise(ctx, a) })
+	return m.call(ctx, "authorise", a, m.Payments.Authorise)
 }
 
 func (m payments) Capture(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
-	return Around(m.plan, "capture", func() (engine.Payment, error) { return m.Payments.Capture(ctx, a) })
+	return m.call(ctx, "capture", a, m.Payments.Capture)
 }
 
-// Gate puts them around the claim.
+func (m payments) Void(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return m.call(ctx, "void", a, m.Payments.Void)
+}
+
+func (m payments) Refund(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return m.call(ctx, "refund", a, m.Payments.Refund)
+}
+
+func (m payments) Lookup(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
+	return m.call(ctx, "lookup", a, m.Payments.Lookup)
+}
+
+// Gate puts it around what changes a hold.
 func (p *Plan) Gate(g engine.Gate) engine.Gate {
 	if p == nil {
 		return g
@@ -58,15 +94,39 @@ type gate struct {
 	plan *Plan
 }
 
-func (g gate) Claim(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence, event []byte) (h engine.Hold, e engine.OutboxEntry, err error) {
-	e, err = Around(g.plan, "claim", func() (e engine.OutboxEntry, err error) {
-		h, e, err = g.Gate.Claim(ctx, s, id, f, event)
-		return e, err
-	})
-	return h, e, err
+func (g gate) call(ctx context.Context, what string, f func() (engine.Hold, error)) (engine.Hold, error) {
+	return Around(ctx, g.plan, what, f)
 }
 
-// Stream puts them around the hand-over of an event.
+func (g gate) Hold(ctx context.Context, s *engine.Sale, r engine.HoldRequest) (engine.Hold, error) {
+	return g.call(ctx, "hold", func() (engine.Hold, error) { return g.Gate.Hold(ctx, s, r) })
+}
+
+func (g gate) BeginPayment(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
+	return g.call(ctx, "begin", func() (engine.Hold, error) { return g.Gate.BeginPayment(ctx, s, id, f) })
+}
+
+func (g gate) Return(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
+	return g.call(ctx, "return", func() (engine.Hold, error) { return g.Gate.Return(ctx, s, id, f) })
+}
+
+func (g gate) Release(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
+	return g.call(ctx, "release", func() (engine.Hold, error) { return g.Gate.Release(ctx, s, id) })
+}
+
+func (g gate) Claim(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence, event []byte) (engine.Hold, engine.OutboxEntry, error) {
+	type claimed struct {
+		hold  engine.Hold
+		entry engine.OutboxEntry
+	}
+	c, err := Around(ctx, g.plan, "claim", func() (c claimed, err error) {
+		c.hold, c.entry, err = g.Gate.Claim(ctx, s, id, f, event)
+		return c, err
+	})
+	return c.hold, c.entry, err
+}
+
+// Stream puts it around the hand-over of an event.
 func (p *Plan) Stream(s engine.Stream) engine.Stream {
 	if p == nil {
 		return s
@@ -80,6 +140,5 @@ type stream struct {
 }
 
 func (s stream) Publish(ctx context.Context, e engine.OutboxEntry) error {
-	_, err := Around(s.plan, "publish", func() (struct{}, error) { return struct{}{}, s.Stream.Publish(ctx, e) })
-	return err
+	return around(ctx, s.plan, "publish", func() error { return s.Stream.Publish(ctx, e) })
 }

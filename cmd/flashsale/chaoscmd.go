@@ -1,0 +1,231 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"text/tabwriter"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flashsale-engine/flashsale/loadtest/chaos"
+)
+
+// chaosCmd lets faults happen under load, on real parts that it starts itself.
+type chaosCmd struct {
+	Seed     uint64        `help:"Draws the plan; the first one's, with --seeds." default:"1"`
+	Seeds    int           `help:"How many seeds, from --seed on." default:"1"`
+	Parallel int           `help:"How many of them at once." default:"1"`
+	Duration time.Duration `help:"How long the crowd comes." default:"30s"`
+	Rate     float64       `help:"Buyers per second." default:"40"`
+	Faults   []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
+	Alone    bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
+	Markdown string        `help:"With --alone: write the table into this file, between its marks." placeholder:"FILE"`
+	Lossy    bool          `help:"Also faults that make the gate forget what it acknowledged."`
+	KeepLogs string        `help:"Copy the nodes' logs of a run that failed here." placeholder:"DIR"`
+	named    bool
+	DryRun   bool `help:"Print the plan, and run nothing."`
+	JSON     bool `help:"Print JSON for machines: one report, or with --seeds a list."`
+	Quiet    bool `help:"No progress lines."`
+}
+
+func (c *chaosCmd) Run(w *world) error {
+	if c.Seeds < 1 || c.Parallel < 1 || c.Rate <= 0 || c.Rate > 10_000 {
+		return fail(exitUsage, "--seeds and --parallel must be at least 1, and --rate between 0 and 10000")
+	}
+	if len(c.Faults) == 0 {
+		c.Faults = chaos.Faults(c.Lossy || chaos.RebuildsGate)
+	} else {
+		c.named = true
+	}
+	document, err := c.document()
+	if err != nil {
+		return err
+	}
+	configs, err := c.configs(w)
+	if err != nil {
+		return err
+	}
+	if c.DryRun {
+		return c.plans(w, configs)
+	}
+	reports := make([]chaos.Report, len(configs))
+	var g errgroup.Group
+	g.SetLimit(c.Parallel)
+	var out sync.Mutex
+	for i, cfg := range configs {
+		g.Go(func() error {
+			r, err := chaos.Run(w, cfg)
+			if err != nil {
+				r.Error, r.Pass = err.Error(), false
+			}
+			r.Replay = c.replay(cfg)
+			reports[i] = r
+			out.Lock()
+			defer out.Unlock()
+			if !c.JSON && (len(configs) == 1 || !r.Pass) {
+				fmt.Fprintln(w.stdout, r)
+			}
+			return nil
+		})
+	}
+	_ = g.Wait() // each says in its report how it went
+	if document != "" {
+		text, err := chaos.Fill(document, chaos.Matrix(reports, func(name string) string { return "flashsale chaos --alone --faults " + name }))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(c.Markdown, []byte(text), 0o644); err != nil { //nolint:gosec // a document for everyone
+			return err
+		}
+	}
+	if err := c.print(w, reports); err != nil {
+		return err
+	}
+	return verdictOf(reports)
+}
+
+// document reads the file that the table goes into: before the minutes, not after.
+func (c *chaosCmd) document() (string, error) {
+	if c.Markdown == "" {
+		return "", nil
+	}
+	text, err := os.ReadFile(c.Markdown)
+	if err == nil {
+		_, err = chaos.Fill(string(text), "")
+	}
+	if err != nil || !c.Alone {
+		return "", fail(exitUsage, "--markdown %s is for the table of --alone: %v", c.Markdown, err)
+	}
+	return string(text), nil
+}
+
+// configs are the runs: a seed each, or a fault each.
+func (c *chaosCmd) configs(w *world) ([]chaos.Config, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	var out []chaos.Config
+	n := c.Seeds
+	if c.Alone {
+		n = len(c.Faults)
+	}
+	for i := range n {
+		cfg := chaos.Config{Self: []string{self}, Seed: c.Seed + uint64(i), Duration: c.Duration, Rate: c.Rate, Faults: c.Faults}
+		name := fmt.Sprintf("seed-%d", cfg.Seed)
+		if c.Alone {
+			alone, err := chaos.Alone(c.Faults[i], c.Seed)
+			if err != nil {
+				return nil, &exit{exitUsage, err}
+			}
+			cfg.Seed, cfg.Plan, cfg.Duration, name = c.Seed, &alone, alone.Duration, c.Faults[i]
+		}
+		if c.KeepLogs != "" {
+			cfg.KeepLogs = filepath.Join(c.KeepLogs, name)
+		}
+		if !c.Quiet {
+			cfg.Progress = w.stderr
+		}
+		plan, err := chaos.PlanOf(cfg)
+		if err != nil {
+			return nil, &exit{exitUsage, err}
+		}
+		if !c.JSON && !c.DryRun && !c.Quiet {
+			fmt.Fprint(w.stderr, plan)
+		}
+		out = append(out, cfg)
+	}
+	return out, nil
+}
+
+func (c *chaosCmd) plans(w *world, configs []chaos.Config) error {
+	for _, cfg := range configs {
+		plan, err := chaos.PlanOf(cfg)
+		if err != nil {
+			return &exit{exitUsage, err}
+		}
+		if c.JSON {
+			err = printJSON(w.stdout, plan)
+		} else {
+			_, err = fmt.Fprint(w.stdout, plan)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replay is the command that runs one of them again.
+func (c *chaosCmd) replay(cfg chaos.Config) string {
+	s := fmt.Sprintf("flashsale chaos --seed %d --rate %g", cfg.Seed, c.Rate)
+	switch {
+	case c.Alone:
+		return s + " --alone --faults " + cfg.Plan.Events[0].Fault
+	case c.named:
+		s += " --faults " + strings.Join(c.Faults, ",")
+	case c.Lossy:
+		s += " --lossy"
+	}
+	return s + " --duration " + c.Duration.String()
+}
+
+func (c *chaosCmd) print(w *world, reports []chaos.Report) error {
+	switch {
+	case c.JSON && len(reports) == 1:
+		return printJSON(w.stdout, reports[0])
+	case c.JSON:
+		return printJSON(w.stdout, reports)
+	case len(reports) > 1:
+		return summary(w.stdout, reports)
+	}
+	return nil
+}
+
+// summary is a line for each seed.
+func summary(w io.Writer, reports []chaos.Report) error {
+	t := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
+	fmt.Fprintln(t, "SEED\tFAULTS\tAT ONCE\tBUYERS\tORDERS\tREPEATS\tZEROS\tNORMAL AFTER\tVERDICT")
+	for _, r := range reports {
+		verdict := "pass"
+		if !r.Pass {
+			verdict = "FAIL " + cmp.Or(r.Error, strings.Join(r.Wrong, "; "))
+			verdict, _, _ = strings.Cut(verdict, "\n")
+			verdict = verdict[:min(len(verdict), 160)]
+		}
+		what := fmt.Sprint(len(r.Plan.Events))
+		if len(r.Plan.Events) == 1 {
+			what = r.Plan.Events[0].Fault
+		}
+		fmt.Fprintf(t, "%d\t%s\t%d\t%d\t%d\t%d\t%s\t%.1f s\t%s\n", r.Seed, what, r.Plan.Overlap(), r.Crowd.Arrivals, r.Acknowledged, r.Crowd.Retries, r.Zeros(), r.Normal.Ordering, verdict)
+	}
+	return t.Flush()
+}
+
+// verdictOf makes the exit status of what the runs found.
+func verdictOf(reports []chaos.Report) error {
+	var failed, broken []error
+	for _, r := range reports {
+		switch {
+		case r.Pass:
+		case r.Error != "" && len(r.Wrong) == 0:
+			broken = append(broken, fmt.Errorf("seed %d could not be run: %s", r.Seed, r.Error))
+		default:
+			failed = append(failed, fmt.Errorf("seed %d found %d things that must not be; again: %s", r.Seed, len(r.Wrong), r.Replay))
+		}
+	}
+	switch {
+	case len(failed) > 0:
+		return &exit{exitFound, errors.Join(append(failed, broken...)...)}
+	case len(broken) > 0:
+		return &exit{exitFound, errors.Join(broken...)}
+	}
+	return nil
+}

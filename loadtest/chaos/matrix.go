@@ -1,0 +1,96 @@
+package chaos
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+)
+
+// Around the fault of a plan that has but one.
+const (
+	calmBefore = 3 * time.Second
+	calmAfter  = 4 * time.Second
+)
+
+// Alone is the plan in which one fault happens alone, in the middle of a load:
+// as long and as hard as plans have it on average.
+func Alone(name string, seed uint64) (Plan, error) {
+	f, there := faults[name]
+	if !there {
+		return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(true), ", "))
+	}
+	e := Event{Fault: name, At: calmBefore, For: ((f.least + f.most) / 2).Truncate(100 * time.Millisecond), Amount: (f.low + f.high) / 2}
+	if e.Amount == 0 {
+		e.Amount = f.high
+	}
+	return Plan{Seed: seed, Duration: e.End() + calmAfter, Events: []Event{e}}, nil
+}
+
+// Parts of a document between which Matrix puts its table.
+const (
+	MatrixBegin = "<!-- faults: begin -->"
+	MatrixEnd   = "<!-- faults: end -->"
+)
+
+// Matrix is the table of faults, each alone, with what was observed.
+func Matrix(reports []Report, command func(fault string) string) string {
+	var b strings.Builder
+	b.WriteString("| fault | what happens | promised | told, to the crowd and to probes | selling, ordering again | OVERSOLD LOST DRIFT UNPAID | verdict |\n|---|---|---|---|---|---|---|\n")
+	for _, r := range reports {
+		if len(r.Plan.Events) != 1 {
+			continue
+		}
+		e := r.Plan.Events[0]
+		f := faults[e.Fault]
+		does := fmt.Sprintf("%s, for %s", f.does, e.For)
+		if f.unit != "" {
+			does += fmt.Sprintf(" (%d %s)", e.Amount, f.unit)
+		}
+		verdict := "pass"
+		if !r.Pass {
+			why, _, _ := strings.Cut(cmp.Or(strings.Join(r.Wrong, "; "), r.Error), "\n")
+			verdict = "**fail**: " + strings.ReplaceAll(why[:min(len(why), 200)], "|", "/")
+		}
+		normal := fmt.Sprintf("%.1f s, %.1f s", r.Normal.Selling, r.Normal.Ordering)
+		if r.Normal == (Normal{}) && !r.Pass {
+			normal = "not in this run"
+		}
+		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", e.Fault, does, f.expect, r.told(), normal, r.Zeros(), verdict)
+	}
+	if command != nil {
+		fmt.Fprintf(&b, "\nOne of them again: `%s`.\n", command("FAULT"))
+	}
+	return b.String()
+}
+
+// told sums up what came instead of the usual answers.
+func (r Report) told() string {
+	all := map[string]int64{}
+	for answer, n := range r.Crowd.Errors {
+		_, answer, _ = strings.Cut(answer, " ") // without the step
+		all[answer] += n
+	}
+	for answer, n := range r.Seen {
+		_, answer, _ = strings.Cut(answer, " ")
+		all[answer] += n
+	}
+	keys := slices.SortedFunc(maps.Keys(all), func(a, b string) int { return cmp.Or(cmp.Compare(all[b], all[a]), cmp.Compare(a, b)) })
+	var parts []string
+	for _, k := range keys[:min(len(keys), 5)] {
+		parts = append(parts, fmt.Sprintf("%s × %d", k, all[k]))
+	}
+	return cmp.Or(strings.Join(parts, ", "), "nothing unusual")
+}
+
+// Fill puts a table between the marks of a document.
+func Fill(document, table string) (string, error) {
+	before, rest, ok := strings.Cut(document, MatrixBegin)
+	_, after, ok2 := strings.Cut(rest, MatrixEnd)
+	if !ok || !ok2 {
+		return "", fmt.Errorf("the document has no %s and %s", MatrixBegin, MatrixEnd)
+	}
+	return before + MatrixBegin + "\n" + table + MatrixEnd + after, nil
+}

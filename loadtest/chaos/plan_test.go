@@ -1,0 +1,92 @@
+package chaos
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+	"time"
+)
+
+func TestASeedDrawsOnePlan(t *testing.T) {
+	names := Faults(true)
+	for seed := range uint64(50) {
+		if a, b := Draw(seed, 30*time.Second, names), Draw(seed, 30*time.Second, names); !reflect.DeepEqual(a, b) {
+			t.Fatalf("seed %d draws\n%s\nand\n%s", seed, a, b)
+		}
+	}
+	if reflect.DeepEqual(Draw(1, 30*time.Second, names), Draw(2, 30*time.Second, names)) {
+		t.Error("two seeds draw the same plan")
+	}
+}
+
+func TestAPlanOverlapsAndCanBeCarriedOut(t *testing.T) {
+	seen := map[string]bool{}
+	for _, duration := range []time.Duration{8 * time.Second, 30 * time.Second, 5 * time.Minute} {
+		for seed := range uint64(500) {
+			p := Draw(seed, duration, Faults(true))
+			if p.Overlap() < overlap {
+				t.Fatalf("at most %d faults at once:\n%s", p.Overlap(), p)
+			}
+			for i, e := range p.Events {
+				f := faults[e.Fault]
+				seen[e.Fault] = true
+				if e.At < time.Duration(quietStart*float64(duration))-100*time.Millisecond || e.End() > time.Duration(quietEnd*float64(duration))+100*time.Millisecond || e.For <= 0 {
+					t.Fatalf("%s does not lie within the load of %s", e, duration)
+				}
+				if f.high > 0 && (e.Amount < f.low || e.Amount > f.high) {
+					t.Fatalf("%s: %d is not between %d and %d", e, e.Amount, f.low, f.high)
+				}
+				nodes := map[int]bool{}
+				for j, o := range p.Events {
+					g := faults[o.Fault]
+					if at := o.At <= e.At && e.At < o.End(); at && g.part == partNode {
+						nodes[o.Node] = true
+					} else if !at {
+						continue
+					}
+					if i != j && f.part == g.part && (f.part != partNode || e.Node == o.Node) {
+						t.Fatalf("%s and %s are done to the same part:\n%s", e, o, p)
+					}
+				}
+				if len(nodes) == Nodes {
+					t.Fatalf("no node is left at %s:\n%s", e.At, p)
+				}
+			}
+		}
+	}
+	for name := range faults {
+		if !seen[name] {
+			t.Errorf("no plan has %s", name)
+		}
+	}
+}
+
+func TestFaultsThatMakeTheGateForgetAreAskedFor(t *testing.T) {
+	all, usual := Faults(true), Faults(false)
+	if len(all) != len(faults) || len(usual) >= len(all) {
+		t.Fatalf("%d faults, %d without loss, %d in the table", len(all), len(usual), len(faults))
+	}
+	for _, name := range usual {
+		if faults[name].loses {
+			t.Errorf("%s is drawn unasked", name)
+		}
+	}
+	if !(Plan{Events: []Event{{Fault: "redis.kill"}, {Fault: "redis.flushall"}}}).loses() || (Plan{Events: []Event{{Fault: "redis.kill"}}}).loses() {
+		t.Error("a plan does not know whether it loses")
+	}
+}
+
+func TestEveryFaultIsDescribedAndCanBePlayedAlone(t *testing.T) {
+	for name, f := range faults {
+		if f.does == "" || f.expect == "" || f.part == "" || f.begin == nil || f.least <= 0 || f.most < f.least || (f.unit == "") != (f.high == 0) {
+			t.Errorf("%s is not complete: %+v", name, f)
+		}
+		p, err := Alone(name, 1)
+		if err != nil || len(p.Events) != 1 || p.Events[0].End() >= p.Duration {
+			t.Errorf("%s alone: %+v, %v", name, p, err)
+		}
+		if _, err := Run(t.Context(), Config{Faults: []string{name, "lunch"}, Duration: time.Minute}); err == nil || !strings.Contains(err.Error(), "lunch") {
+			t.Errorf("a fault that does not exist: %v", err)
+		}
+	}
+}

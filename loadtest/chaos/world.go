@@ -1,0 +1,192 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/flashsale-engine/flashsale/internal/devstack"
+)
+
+// Nodes is how many nodes of the engine a world has.
+const Nodes = 3
+
+const (
+	buyerKey      = "chaos-chaos-chaos-chaos-chaos-32"
+	adminToken    = "chaos-admin-token"
+	webhookSecret = "whsec_Y2hhb3MtY2hhb3MtY2hhb3M=" //nolint:gosec // of a world that lives for a minute, on loopback
+	startPatience = 3 * time.Minute
+)
+
+// world is everything that runs.
+type world struct {
+	cfg                    Config
+	dir                    string
+	stack                  *devstack.Stack // Redis, Postgres, Kafka
+	spare                  *devstack.Stack // a second Redis
+	redis, replica         *devstack.Backend
+	toRedis, toPG, toKafka *wire
+	box                    *node   // the payment provider
+	boxURL                 string  //
+	nodes                  []*node // of the engine
+	admins                 []string
+	front                  *front
+
+	mu    sync.Mutex
+	notes []string  // what faults have to tell, such as connections cut
+	last  time.Time // when the cause of a fault was taken away last; what has to start again starts then
+	order []func()
+}
+
+func (w *world) atEnd(f func()) { w.order = append(w.order, f) }
+
+func (w *world) close() {
+	for i := len(w.order) - 1; i >= 0; i-- {
+		w.order[i]()
+	}
+}
+
+func (w *world) note(format string, args ...any) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.notes = append(w.notes, fmt.Sprintf(format, args...))
+}
+
+func (w *world) healing() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.last = time.Now()
+}
+
+func (w *world) lastHealed() time.Time {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.last
+}
+
+// newWorld starts all parts and opens the sales. On an error nothing is left running.
+func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
+	w := &world{cfg: cfg}
+	defer func() {
+		if err != nil {
+			w.close()
+		}
+	}()
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if w.dir, err = os.MkdirTemp("", "flashsale-chaos-"); err != nil {
+		return nil, err
+	}
+	w.atEnd(func() { _ = os.RemoveAll(w.dir) })
+	if err := os.Chmod(w.dir, 0o711); err != nil { //nolint:gosec // search permission, for a Postgres run as another user
+		return nil, err
+	}
+	for _, part := range []func(context.Context) error{w.startBackends, w.startProvider, w.startNodes, w.openSales} {
+		if err := part(ctx); err != nil {
+			return nil, err
+		}
+	}
+	return w, nil
+}
+
+func (w *world) startBackends(ctx context.Context) error {
+	ports, err := devstack.FreePorts(3)
+	if err != nil {
+		return err
+	}
+	for i, into := range []struct {
+		wire **wire
+		name string
+	}{{&w.toRedis, "redis"}, {&w.toPG, "postgres"}, {&w.toKafka, "kafka"}} {
+		if *into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(ports[i])); err != nil {
+			return err
+		}
+		w.atEnd((*into.wire).close)
+	}
+	child := devstack.Spec{Mode: devstack.Child}
+	off := devstack.Spec{Mode: devstack.Off}
+	var g errgroup.Group
+	g.Go(func() (err error) {
+		w.stack, err = devstack.Start(ctx, devstack.Options{DataDir: filepath.Join(w.dir, "stack"), Ephemeral: true, Redis: child, // appendfsync always
+			Postgres: devstack.Spec{Mode: devstack.Child, Fast: true}, Kafka: devstack.Spec{Mode: devstack.Child, Advertise: w.toKafka.addr()}, Log: w.cfg.Log})
+		return err
+	})
+	g.Go(func() (err error) {
+		w.spare, err = devstack.Start(ctx, devstack.Options{DataDir: filepath.Join(w.dir, "spare"), Ephemeral: true, Redis: child, Postgres: off, Kafka: off, Log: w.cfg.Log})
+		return err
+	})
+	err = g.Wait()
+	for _, s := range []*devstack.Stack{w.stack, w.spare} {
+		if s != nil {
+			w.atEnd(func() { _ = s.Close() })
+		}
+	}
+	if err != nil {
+		return err
+	}
+	w.redis, w.replica = w.stack.Redis, w.spare.Redis
+	return errors.Join(w.toRedis.lead(host(w.redis.URL)), w.toPG.lead(host(w.stack.Postgres.URL)), w.toKafka.lead(w.stack.Kafka.URL), w.follow(ctx))
+}
+
+// follow makes the second Redis a replica of the first.
+func (w *world) follow(ctx context.Context) error {
+	name, port := split(host(w.redis.URL))
+	_, err := devstack.RedisDo(ctx, w.replica.URL, "REPLICAOF", name, port)
+	return err
+}
+
+func (w *world) startProvider(ctx context.Context) error {
+	ports, err := devstack.FreePorts(1 + 2*Nodes)
+	if err != nil {
+		return err
+	}
+	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
+	var apis []string
+	for i := range Nodes {
+		apis, w.admins = append(apis, at(1+2*i)), append(w.admins, "http://"+at(2+2*i))
+	}
+	if w.front, err = newFront(ctx, apis); err != nil {
+		return err
+	}
+	w.atEnd(w.front.close)
+	w.boxURL = "http://" + at(0)
+	w.box = newNode(&node{name: "the sandbox provider", log: filepath.Join(w.dir, "sandbox.log"), env: w.cfg.Env, ready: w.boxURL + "/healthz",
+		command: append(append([]string{}, w.cfg.Self...), "sandbox", "--listen", at(0), "--data-dir", filepath.Join(w.dir, "sandbox"),
+			"--webhook", w.front.url()+"/v1/webhooks/sandbox", "--webhook-secret", webhookSecret)})
+	w.atEnd(w.box.close)
+	return w.box.awaitReady(ctx)
+}
+
+func (w *world) startNodes(ctx context.Context) error {
+	for i := range Nodes {
+		n := newNode(&node{name: fmt.Sprintf("node %d", i), log: filepath.Join(w.dir, fmt.Sprintf("node%d.log", i)), env: w.cfg.Env, ready: w.admins[i] + "/readyz",
+			command: w.serve("--listen", w.front.nodes[i], "--admin-listen", w.admins[i][len("http://"):])})
+		w.nodes = append(w.nodes, n)
+		w.atEnd(n.close)
+	}
+	return w.awaitReady(ctx)
+}
+
+func (w *world) awaitReady(ctx context.Context) error {
+	for _, n := range append([]*node{w.box}, w.nodes...) {
+		if err := n.awaitReady(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// serve is the command of a node. Everything that it reaches is behind a wire.
+func (w *world) serve(more ...string) []string {
+	return append(append(append([]string{}, w.cfg.Self...), "serve",
+		"--redis-url", "redis://"+w.toRedis.addr()+"/0", "--postgres-url", swapHost(w.stack.Postgres.URL, w.toPG.addr()), "--kafka-brokers", w.toKafka.addr(),
+		"--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", w.boxURL, "--payment-webhook-secret", webhookSecret,
+		"--payment-timeout", "1s", "--reconcile-every", "1s", "--default-wait", "2s", "--partitions", "3", "--replication", "1", "--drain-timeout", "10s"), more...)
+}
