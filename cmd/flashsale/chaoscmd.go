@@ -27,7 +27,6 @@ type chaosCmd struct {
 	Faults   []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
 	Alone    bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
 	Markdown string        `help:"With --alone: write the table into this file, between its marks." placeholder:"FILE"`
-	Lossy    bool          `help:"Also faults that make the gate forget what it acknowledged."`
 	KeepLogs string        `help:"Copy the nodes' logs of a run that failed here." placeholder:"DIR"`
 	named    bool
 	DryRun   bool `help:"Print the plan, and run nothing."`
@@ -40,7 +39,7 @@ func (c *chaosCmd) Run(w *world) error {
 		return fail(exitUsage, "--seeds and --parallel must be at least 1, and --rate between 0 and 10000")
 	}
 	if len(c.Faults) == 0 {
-		c.Faults = chaos.Faults(c.Lossy || chaos.RebuildsGate)
+		c.Faults = chaos.Faults()
 	} else {
 		c.named = true
 	}
@@ -171,8 +170,6 @@ func (c *chaosCmd) replay(cfg chaos.Config) string {
 		return s + " --alone --faults " + cfg.Plan.Events[0].Fault
 	case c.named:
 		s += " --faults " + strings.Join(c.Faults, ",")
-	case c.Lossy:
-		s += " --lossy"
 	}
 	return s + " --duration " + c.Duration.String()
 }

@@ -20,7 +20,7 @@ const (
 func Alone(name string, seed uint64) (Plan, error) {
 	f, there := faults[name]
 	if !there {
-		return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(true), ", "))
+		return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(), ", "))
 	}
 	e := Event{Fault: name, At: calmBefore, For: ((f.least + f.most) / 2).Truncate(100 * time.Millisecond), Amount: (f.low + f.high) / 2}
 	if e.Amount == 0 {

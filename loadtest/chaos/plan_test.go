@@ -8,7 +8,7 @@ import (
 )
 
 func TestASeedDrawsOnePlan(t *testing.T) {
-	names := Faults(true)
+	names := Faults()
 	for seed := range uint64(50) {
 		if a, b := Draw(seed, 30*time.Second, names), Draw(seed, 30*time.Second, names); !reflect.DeepEqual(a, b) {
 			t.Fatalf("seed %d draws\n%s\nand\n%s", seed, a, b)
@@ -23,7 +23,7 @@ func TestAPlanOverlapsAndCanBeCarriedOut(t *testing.T) {
 	seen := map[string]bool{}
 	for _, duration := range []time.Duration{8 * time.Second, 30 * time.Second, 5 * time.Minute} {
 		for seed := range uint64(500) {
-			p := Draw(seed, duration, Faults(true))
+			p := Draw(seed, duration, Faults())
 			if p.Overlap() < overlap {
 				t.Fatalf("at most %d faults at once:\n%s", p.Overlap(), p)
 			}
@@ -61,16 +61,7 @@ func TestAPlanOverlapsAndCanBeCarriedOut(t *testing.T) {
 	}
 }
 
-func TestFaultsThatMakeTheGateForgetAreAskedFor(t *testing.T) {
-	all, usual := Faults(true), Faults(false)
-	if len(all) != len(faults) || len(usual) >= len(all) {
-		t.Fatalf("%d faults, %d without loss, %d in the table", len(all), len(usual), len(faults))
-	}
-	for _, name := range usual {
-		if faults[name].loses {
-			t.Errorf("%s is drawn unasked", name)
-		}
-	}
+func TestAPlanKnowsWhetherItMakesTheGateForget(t *testing.T) {
 	if !(Plan{Events: []Event{{Fault: "redis.kill"}, {Fault: "redis.flushall"}}}).loses() || (Plan{Events: []Event{{Fault: "redis.kill"}}}).loses() {
 		t.Error("a plan does not know whether it loses")
 	}

@@ -21,7 +21,7 @@ type Config struct {
 	Seed     uint64
 	Duration time.Duration // of the load
 	Rate     float64       // buyers per second
-	Faults   []string      // from which the plan is drawn; empty: all that RebuildsGate admits
+	Faults   []string      // from which the plan is drawn; empty: all
 	Plan     *Plan         // instead of one drawn from the seed
 	KeepLogs string        // where to copy the logs of a run that failed; empty: nowhere
 	Progress io.Writer     // nil: none
@@ -37,11 +37,11 @@ func (c *Config) plan() (Plan, error) {
 		return *c.Plan, nil
 	}
 	if len(c.Faults) == 0 {
-		c.Faults = Faults(RebuildsGate)
+		c.Faults = Faults()
 	}
 	for _, name := range c.Faults {
 		if _, there := faults[name]; !there {
-			return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(true), ", "))
+			return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(), ", "))
 		}
 	}
 	if c.Duration < 5*time.Second || c.Duration > time.Hour {

@@ -16,7 +16,7 @@ type fault struct {
 	least, most time.Duration // how long it lasts in a plan
 	low, high   int           // Event.Amount
 	unit        string        // of Amount
-	loses       bool          // the gate forgets what it acknowledged: only where a lost gate is rebuilt
+	loses       bool          // the gate forgets what it acknowledged, and is rebuilt
 	does        string        // in one sentence
 	expect      string        // what is promised meanwhile, and afterwards
 	begin       func(context.Context, *world, Event) (healer, error)
@@ -24,20 +24,8 @@ type fault struct {
 
 const partNode = "node"
 
-// RebuildsGate says whether the engine rebuilds a gate that has forgotten
-// something. Until it does, the faults that make it forget are left out, unless
-// they are asked for.
-const RebuildsGate = true
-
 // Faults names the faults of a plan, sorted.
-func Faults(losing bool) (names []string) {
-	for _, name := range slices.Sorted(maps.Keys(faults)) {
-		if losing || !faults[name].loses {
-			names = append(names, name)
-		}
-	}
-	return names
-}
+func Faults() []string { return slices.Sorted(maps.Keys(faults)) }
 
 const (
 	sec = time.Second
