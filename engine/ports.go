@@ -129,8 +129,10 @@ type GateRepair interface {
 	// outbox stay. Repeatable. One that does not answer is frozen by its lease
 	// alone, once that has changed.
 	Freeze(ctx context.Context, s *Sale, shard int) error
-	// Remains visits the live holds that a frozen shard still remembers, in
-	// state held, the oldest first; none if its keys are gone.
+	// Remains visits the live holds that a frozen shard still remembers, the
+	// oldest first, each as held until its own deadline; none if its keys are
+	// gone. Of those that are paying the record may know better: one that it does
+	// not know was on its way to be paid, or back from it.
 	Remains(ctx context.Context, s *Sale, shard int, visit func(Hold) error) error
 	// Rebuild writes a frozen shard anew under lease l, of a higher epoch, with
 	// exactly the holds it is given (accepted, paying, held) and, of each SKU,

@@ -97,7 +97,7 @@ func (w repairs) Freeze(_ context.Context, s *Sale, _ int) error {
 func (w repairs) Remains(_ context.Context, _ *Sale, _ int, visit func(Hold) error) error {
 	return w.do("remains", func() error {
 		for _, h := range w.holds {
-			if h.State == Held && w.server.epoch > 0 {
+			if (h.State == Held || h.State == Paying && w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL))) && w.server.epoch > 0 {
 				if err := visit(*h); err != nil {
 					return err
 				}

@@ -23,7 +23,7 @@ const (
 	Confirmed   End = "confirmed"    // an order
 	Declined    End = "declined"     // the payment was declined
 	NeedsAction End = "needs_action" // the buyer's bank wants a word; the driver is no bank
-	Expired     End = "expired"      // the hold's time was over at checkout
+	Expired     End = "expired"      // the hold's time was over at checkout, or its gate was lost
 	Refused     End = "refused"      // the record's last guard said no
 	Pending     End = "pending"      // still pending when the driver stopped polling
 	Failed      End = "failed"       // no answer, or one that the contract does not know here
@@ -142,7 +142,7 @@ func (v *visit) checkout(ctx context.Context) (end End, location string) {
 		return v.order(StepCheckout, a), ""
 	case a.code == string(engine.CodePaymentDeclined):
 		return Declined, ""
-	case a.code == string(engine.CodeReservationExpired):
+	case a.code == string(engine.CodeReservationExpired), a.code == string(engine.CodeReservationLost):
 		return Expired, ""
 	case a.code == string(engine.CodeOrderRefused):
 		return Refused, ""

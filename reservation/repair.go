@@ -82,7 +82,8 @@ func (g *Gate) Remains(ctx context.Context, s *engine.Sale, shard int, visit fun
 	}
 	held := map[engine.ReservationID]engine.Hold{} // a walk may come to a buyer twice
 	err = g.holds(ctx, s, k, func(b engine.BuyerKey, h hold) error {
-		if h.state == stateHeld && h.deadline > now {
+		if (h.state == stateHeld || h.state == statePaying) && h.deadline > now {
+			h.state = stateHeld
 			v := h.view(s.No, b, s.HoldCap.Milliseconds())
 			held[v.ID] = v
 		}

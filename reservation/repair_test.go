@@ -219,7 +219,7 @@ func (x *machine) rebuild() {
 		got.ID = engine.ReservationID{Sale: x.s.No, Created: h.created, Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce)}
 		got.ExpiresAt = x.m.expires(h)
 		_, remained := left[got.ID]
-		if delete(left, got.ID); remained != (h.State == engine.Held) {
+		if delete(left, got.ID); remained != (h.State == engine.Held || h.State == engine.Paying && h.deadline > x.m.now) {
 			x.Fatalf("%+v remained: %v", got, remained)
 		}
 		switch h.State {

@@ -34,7 +34,7 @@ func TestARebuildOfAHundredThousandClaims(t *testing.T) {
 		FROM generate_series(1, ` + fmt.Sprint(orders+payments) + `) AS g`)
 	r.exec(`INSERT INTO orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, email, attempt, provider, epoch, seq, reserved_at, accepted_at, placed_at)
 		SELECT p.reservation, 'ord_' || p.buyer, 1, 'big', p.buyer, 'confirmed',
-			jsonb_build_array(jsonb_build_object('no', p.lines->0->'no', 'sku', 'S-' || (p.lines->0->>'no'), 'quantity', 1, 'unit_price', 1000)), 1000, 'USD', 'b@example.com', p.id, 'sandbox', 1, 1, now(), now(), now()
+			jsonb_build_array(jsonb_build_object('no', p.lines->0->'no', 'sku', 'S-' || (p.lines->0->>'no'), 'quantity', 1, 'unit_price', 1000)), 1000, 'USD', 'b@example.com', p.id, 'sandbox', 1, 1, reserved_at(p.reservation), now(), now()
 		FROM payments p WHERE p.state = 'captured'`)
 
 	body := `{"lines":[{"sku":"S-7","quantity":1}]}`

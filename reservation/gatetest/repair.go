@@ -164,7 +164,10 @@ var repairs = []testCase{
 		w.code(w.Gate.Create(w.ctx, s), engine.CodeGateFrozen)
 		w.lost(s, "terms")
 		left := w.remains(s)
-		w.that(len(left) == 1 && left[0].ID == h.ID && left[0].State == engine.Held && left[0].ExpiresAt.Equal(h.ExpiresAt), "%+v", left)
+		w.that(len(left) == 2 && left[0].ID == h.ID && left[1].ID == paying.ID, "%+v", left)
+		for i, was := range []engine.Hold{h, paying} { // the paying one as it would be without its payment
+			w.that(left[i].State == engine.Held && left[i].ExpiresAt.Equal(was.ExpiresAt), "%+v", left)
+		}
 	}},
 	{"freezing an old lease leaves a new one alone", func(w *world) {
 		s := w.sale(nil, 5)
