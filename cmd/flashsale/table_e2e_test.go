@@ -300,6 +300,22 @@ func (c *customer) lose(key string) {
 	}
 }
 
+// quiet waits until whatever the sandbox has sent of a payment has been acted upon.
+func (c *customer) quiet(key string) {
+	c.t.Helper()
+	id := c.attempt(key)
+	eventually(c.t, "the payment's events are delivered and acted upon", func() (bool, string) {
+		for _, d := range c.box.Deliveries() {
+			if d.Attempt == id.String() && d.Status == "pending" {
+				return false, fmt.Sprintf("%+v", d)
+			}
+		}
+		var open int
+		err := c.sql().QueryRow(`SELECT count(*) FROM provider_events WHERE attempt = $1 AND done_at IS NULL`, id[:]).Scan(&open)
+		return err == nil && open == 0, fmt.Sprint(open, " events, ", err)
+	})
+}
+
 // tell has the sandbox send an event about a payment as it stands, true or not,
 // and gives its deliveries when they are over.
 func (c *customer) tell(key, kind string, fault sandbox.Kind) (event string, got []sandbox.Delivery) {

@@ -149,7 +149,7 @@ var actionRows = []row{
 // when the payment is under way.
 func (c *customer) slowly(key, method string) <-chan reply {
 	c.t.Helper()
-	c.next(sandbox.Fault{Op: sandbox.OpAuthorise, Fault: sandbox.Slow, DelayMS: 1000, Key: c.attempt(key).String()})
+	c.next(sandbox.Fault{Op: sandbox.OpAuthorise, Fault: sandbox.Slow, DelayMS: 1600, Key: c.attempt(key).String()})
 	first := make(chan reply, 1)
 	go func() { first <- c.pay(key, method) }()
 	c.becomes("paying")
@@ -176,6 +176,7 @@ var goneRows = []row{
 	{name: "success after the hold is gone, and it can be had again", hold: "confirmed", order: true, payments: captured, books: "succeeded",
 		play: func(t *testing.T, c *customer) {
 			c.pending(c.pay("k1", "pm_sandbox_processing"))
+			c.quiet("k1") // an event that finds the hold gone and the payment processing cancels it
 			c.lose("k1")
 			c.becomes("held")
 			c.resolve("k1", "approved")
