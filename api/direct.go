@@ -39,8 +39,6 @@ func (d *direct) try(b []byte) int {
 }
 
 func (d *direct) once(fd uintptr) bool {
-	if n, err := syscall.Write(int(fd), d.out); err == nil {
-		d.wrote = n
-	}
+	d.wrote = max(0, writeNow(fd, d.out))
 	return true
 }

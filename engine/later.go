@@ -31,14 +31,12 @@ type OnReserve interface {
 func (e *Engine) ReserveThen(ctx context.Context, r ReserveRequest, who OnReserve) {
 	later, ok := e.Gate.(Later)
 	if !ok {
-		v, err := e.Reserve(ctx, r)
-		who.Reserved(&v, err)
+		e.reserveNow(ctx, r, who)
 		return
 	}
-	var none Reservation
 	s, err := e.Sales.Sale(ctx, r.Sale)
 	if err != nil {
-		who.Reserved(&none, err)
+		who.Reserved(new(Reservation), err)
 		return
 	}
 	a := asks.Get().(*ask)
@@ -55,6 +53,13 @@ func (e *Engine) ReserveThen(ctx context.Context, r ReserveRequest, who OnReserv
 		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
 		Lines: a.lines,
 	}, a)
+}
+
+// reserveNow is apart because what it hands out is on the heap, which a variable
+// of ReserveThen would be on every way through it.
+func (e *Engine) reserveNow(ctx context.Context, r ReserveRequest, who OnReserve) {
+	v, err := e.Reserve(ctx, r)
+	who.Reserved(&v, err)
 }
 
 // ask is a reservation between ReserveThen and its outcome. It is used again.

@@ -19,21 +19,20 @@ type later struct {
 // to park one for each hold and to wake it up costs a crowd more than the gate's
 // part of the decision.
 func (g *Gate) HoldThen(ctx context.Context, s *engine.Sale, r engine.HoldRequest, who engine.OnHold) {
-	var none engine.Hold
 	if g.soldOut.says(s, r.Buyer, r.Lines) {
-		who.Held(&none, errKnownSoldOut)
+		who.Held(new(engine.Hold), errKnownSoldOut)
 		return
 	}
 	asked := g.soldOut.now()
 	o, err := holdOp(s, r)
 	if err != nil {
-		who.Held(&none, err)
+		who.Held(new(engine.Hold), err)
 		return
 	}
 	o.until, o.later = ctx, later{who, g, s, asked}
 	if _, err := g.lane(s.No, shardOf(s, r.Buyer)).enqueue(o); err != nil {
 		o.free()
-		who.Held(&none, g.judged(opHold, nil, err))
+		who.Held(new(engine.Hold), g.judged(opHold, nil, err))
 	}
 }
 

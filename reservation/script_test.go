@@ -133,3 +133,22 @@ func TestAReplyToACrowdNamesOnlyWhatIsNoNewHold(t *testing.T) {
 		}
 	}
 }
+
+func TestAHoldThatNobodyWaitsForIsQueuedWithoutGarbage(t *testing.T) {
+	s, r := bigSale(1), oneUnit(1)
+	g := &Gate{opt: Options{MaxQueue: maxBatch}, lanes: map[laneKey]*lane{}}
+	g.soldOut = newSoldOut(g, 0)
+	l := g.lane(s.No, 0)
+	l.drains = 2 // as if: nobody is to be started
+	n := testing.AllocsPerRun(1000, func() {
+		g.HoldThen(t.Context(), s, r, nil)
+		if len(l.queue) != 1 {
+			t.Fatal("not queued")
+		}
+		l.queue[0].free()
+		l.queue = l.queue[:0]
+	})
+	if n > 0 {
+		t.Errorf("%v allocations per hold", n)
+	}
+}

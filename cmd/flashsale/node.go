@@ -79,6 +79,7 @@ const startPatience = 10 * time.Second
 // newNode wires the parts and checks that every backend answers. On an error
 // nothing is left open.
 func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger) (_ *node, err error) {
+	raiseHeapFloor(set.HeapFloor)
 	n := &node{set: set, at: at, roles: roles, log: log, reg: prometheus.NewRegistry()}
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {

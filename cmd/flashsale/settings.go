@@ -70,6 +70,7 @@ type Settings struct {
 	WriterBatch  int           `help:"Events per order writer transaction at most." default:"2000"`
 	RelayAge     time.Duration `help:"Age at which the relay takes an outbox entry over." default:"1s"`
 	DrainTimeout time.Duration `help:"How long a shutdown may take." default:"20s"`
+	HeapFloor    int           `help:"MiB that the heap may have before the garbage collector runs; 0: Go's default." default:"256"`
 }
 
 // problems collects what is wrong, so that one run names everything.
@@ -169,6 +170,9 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.ReconcileEvery < time.Second || s.ReconcileEvery > time.Minute {
 		p.add("reconcile-every: %s is not between 1s and 1m", s.ReconcileEvery)
+	}
+	if s.HeapFloor < 0 || s.HeapFloor > 16<<10 {
+		p.add("heap-floor: %d MiB is not between 0 and 16384", s.HeapFloor)
 	}
 	if s.PaymentMax < 1 {
 		p.add("payment-max: %d; at least 1", s.PaymentMax)

@@ -430,10 +430,12 @@ func rawRead(fd int, b []byte) (int, syscall.Errno) {
 }
 
 // epollWait waits with the nanoseconds of epoll_pwait2 (Linux 5.11), else with
-// milliseconds rounded down: better awake early than late.
+// milliseconds rounded down: better awake early than late. Go's scheduler is not
+// told: while it believes that somebody may block it looks every 20 µs, which on a
+// slow machine is a sixth of the processor that Redis shares.
 func epollWait(fd int, events []unix.EpollEvent, wait time.Duration) (int, error) {
 	ts := unix.NsecToTimespec(int64(max(0, wait)))
-	n, _, e := syscall.Syscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(unsafe.Pointer(&ts)), 0, 0) //nolint:gosec // no wrapper exists
+	n, _, e := syscall.RawSyscall6(unix.SYS_EPOLL_PWAIT2, uintptr(fd), uintptr(unsafe.Pointer(&events[0])), uintptr(len(events)), uintptr(unsafe.Pointer(&ts)), 0, 0) //nolint:gosec // no wrapper exists
 	switch e {
 	case 0:
 		return int(n), nil
