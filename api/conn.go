@@ -34,6 +34,7 @@ type conn struct {
 
 	resting atomic.Bool // whether its last request was taken the quick way
 	flight  flight
+	in      inbound
 	direct  direct
 }
 
@@ -67,18 +68,17 @@ func closePatiently(c net.Conn) {
 	}
 }
 
-// Read reads, and goes on reading when it was woken before its deadline.
+// Read reads, and goes on reading when it was woken before its deadline. What can
+// be taken the quick way is, and does not come out.
 func (c *conn) Read(b []byte) (int, error) {
 	for {
-		n, err := c.Conn.Read(b)
-		c.flight.await() // one answer after the other
+		n, err := c.receive(b)
 		if n > 0 {
-			if err == nil && c.server != nil && c.given == 0 && !c.lost && c.server.quickly(c, b[:n]) {
-				c.quick = true
-				continue
-			}
 			c.given += n
 			c.rest(false)
+		}
+		if n == 0 && err == nil {
+			continue
 		}
 		if err == nil || n > 0 {
 			return n, err
@@ -90,6 +90,36 @@ func (c *conn) Read(b []byte) (int, error) {
 			return n, err
 		}
 	}
+}
+
+// receive reads once. Neither bytes nor an error: it was a request that was taken
+// the quick way. One answer follows the other: what is read while a request is
+// under way, an error too, waits for the answer.
+func (c *conn) receive(b []byte) (n int, err error) {
+	quick := c.server != nil && c.given == 0 && !c.lost
+	if !quick || c.in.conn == nil {
+		n, err = c.Conn.Read(b)
+		c.flight.await()
+		if quick && n > 0 && err == nil && c.server.quickly(c, b[:n]) {
+			c.quick = true
+			return 0, nil
+		}
+		return n, err
+	}
+	text, err := c.in.take(len(b))
+	c.flight.await()
+	if text == nil {
+		if err == nil {
+			n, err = c.Conn.Read(b) // it knows the words of the error
+		}
+		return n, err
+	}
+	defer c.in.giveBack()
+	if c.server.quickly(c, text) {
+		c.quick = true
+		return 0, nil
+	}
+	return copy(b, text), nil
 }
 
 // rest notes whether a shutdown has to end the connection; see Server.dismiss.

@@ -29,6 +29,7 @@ func (l *listener) Accept() (net.Conn, error) {
 			l.open.Add(1)
 			made := &conn{Conn: c, open: l.open, server: l.server}
 			made.direct.open(c)
+			made.in.open(c)
 			l.server.taken.Store(made, nil)
 			return made, nil
 		}

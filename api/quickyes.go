@@ -52,18 +52,28 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
 }
 
+// rooms are where answers are put together. One that has just been used is in the
+// processor's cache, which the room of a request that came long ago is not.
+var rooms = sync.Pool{New: func() any { return new([answerRoom]byte) }}
+
+const answerRoom = 1024
+
 // Reserved implements engine.OnReserve: it answers.
 func (x *exchange) Reserved(r *engine.Reservation, err error) {
 	c := x.conn
 	s := c.server
-	answer, last := s.answerTo(x, r, err)
-	if n := c.direct.try(answer); n < len(answer) {
-		go func() { // a slow reader, or one that has gone
-			gone := !c.writeRest(answer[n:], s.opt.WriteTimeout)
+	room := rooms.Get().(*[answerRoom]byte)
+	answer, last := s.answerTo(x, r, err, room[:0])
+	n := c.direct.try(answer)
+	if n < len(answer) { // a slow reader, or one that has gone
+		go func(rest []byte) {
+			gone := !c.writeRest(rest, s.opt.WriteTimeout)
 			s.landed(x, last || gone)
-		}()
+		}(bytes.Clone(answer[n:]))
+		rooms.Put(room)
 		return
 	}
+	rooms.Put(room)
 	s.landed(x, last)
 }
 
@@ -77,11 +87,11 @@ func (s *Server) landed(x *exchange, last bool) {
 	}
 }
 
-// answerTo writes the whole answer, and counts it.
-func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error) (answer []byte, last bool) {
+// answerTo writes the whole answer, into room if it fits, and counts it.
+func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []byte) (answer []byte, last bool) {
 	s.inFlight.Add(-1)
 	now := s.opt.Now()
-	answer, status, last := s.compose(x, r, err, now)
+	answer, status, last := s.compose(x, r, err, room, now)
 	if x.code == engine.CodeSoldOut {
 		x.sale.refuse(now.Unix())
 	}
@@ -92,7 +102,7 @@ func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error) (answer
 
 // compose gives the bytes that the usual way would. last says that the
 // connection ends with them.
-func (s *Server) compose(x *exchange, r *engine.Reservation, err error, now time.Time) (answer []byte, status int, last bool) {
+func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []byte, now time.Time) (answer []byte, status int, last bool) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(x, p)
@@ -100,7 +110,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, now time
 		}
 	}()
 	if err == nil && !r.Replayed && !s.draining.Load() {
-		if answer = s.appendYes(x.room[:0], r, x.id, now); answer != nil {
+		if answer = s.appendYes(room, r, x.id, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}
 	}
