@@ -26,12 +26,16 @@ type sandboxCmd struct {
 // drainSandbox is how long requests may take to end when it stops.
 const drainSandbox = 2 * time.Second
 
+// sandboxFloor is its heap's floor in MiB: its books grow with every payment.
+const sandboxFloor = 128
+
 // Run serves until it is told to stop.
 func (c *sandboxCmd) Run(w *world) error {
 	config, err := c.config()
 	if err != nil {
 		return err
 	}
+	raiseHeapFloor(sandboxFloor)
 	box, err := sandbox.New(config)
 	if err != nil {
 		return err
