@@ -191,3 +191,16 @@ func (t thief) Authorise(ctx context.Context, a Attempt) (Payment, error) {
 	t.act()
 	return t.provider.Authorise(ctx, a)
 }
+
+func TestADraftHasNoReservations(t *testing.T) {
+	w := newWorld()
+	w.sale.Epoch, w.sale.State = 0, SaleDraft
+	e, id := w.engine(), ReservationID{Sale: w.sale.No, Buyer: w.Buyer(w.sale, "ann")}
+	e.Gate = nil // nobody asks it
+	if _, err := e.Checkout(context.Background(), pay(id, "ann", "k1", "pm_ok")); CodeOf(err) != CodeNotFound {
+		t.Errorf("checkout: %v", err)
+	}
+	if _, err := e.Release(context.Background(), "ann", id); CodeOf(err) != CodeNotFound {
+		t.Errorf("release: %v", err)
+	}
+}

@@ -272,7 +272,7 @@ func (e *Engine) owned(ctx context.Context, buyer string, id ReservationID) (*Sa
 	if err != nil {
 		return nil, notFound(err, "reservation", id.String())
 	}
-	if e.Hash.Buyer(s, buyer) != id.Buyer {
+	if s.Epoch == 0 || e.Hash.Buyer(s, buyer) != id.Buyer { // a draft was never at the gate
 		return nil, E(CodeNotFound, "no reservation %s", id)
 	}
 	return s, nil

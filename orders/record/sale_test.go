@@ -225,3 +225,23 @@ func TestTheCachedReaderFollowsTheRecord(t *testing.T) {
 		t.Errorf("long closed, still active: %v, %v", c.Active(), err)
 	}
 }
+
+// A reservation was made at another node, which knew that the sale is armed.
+func TestAReservationsSaleIsReadAnewWhereItIsKnownAsADraft(t *testing.T) {
+	db, _ := openRecord(t)
+	st := record.NewSaleStore(db)
+	s := create(t, db, "drop", 10)
+	c := record.NewSales(db, record.SalesOptions{}) // nobody refreshes it
+	if got, err := c.SaleByNo(t.Context(), s.No); err != nil || got.Epoch != 0 {
+		t.Fatalf("a draft: %+v, %v", got, err)
+	}
+	if _, err := st.Change(t.Context(), "drop", engine.Act{Name: "arm"}, func(s *engine.Sale) error { s.State, s.Epoch = engine.SaleArmed, 1; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := c.SaleByNo(t.Context(), s.No); err != nil || got.Epoch != 1 {
+		t.Fatalf("armed elsewhere, it is served as a draft: %+v, %v", got, err)
+	}
+	if got, err := c.Sale(t.Context(), "drop"); err != nil || got.Epoch != 1 {
+		t.Errorf("what was read is not kept: %+v, %v", got, err)
+	}
+}

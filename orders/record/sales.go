@@ -77,15 +77,27 @@ func (c *Sales) Sale(ctx context.Context, id string) (*engine.Sale, error) {
 	if s, ok := c.snap.Load().byID[id]; ok {
 		return s, nil
 	}
-	return c.miss(ctx, "id "+id, "s.id = $1", id)
+	return c.miss(ctx, lookID(id), "s.id = $1", id)
 }
 
-// SaleByNo finds a sale by number: CodeNotFound.
-func (c *Sales) SaleByNo(ctx context.Context, no uint32) (*engine.Sale, error) {
-	if s, ok := c.snap.Load().byNo[no]; ok {
+// lookID and lookNo are what a look for a sale goes by.
+func lookID(id string) string { return "id " + id }
+func lookNo(no uint32) string { return fmt.Sprintf("no %d", no) }
+
+// SaleByNo finds a sale by number: CodeNotFound. Numbers come from reservations,
+// and a draft has none: a sale that is known as a draft has probably been armed
+// elsewhere since, so it is read anew.
+func (c *Sales) SaleByNo(ctx context.Context, no uint32) (s *engine.Sale, err error) {
+	if s, ok := c.snap.Load().byNo[no]; ok && s.Epoch > 0 {
 		return s, nil
 	}
-	return c.miss(ctx, fmt.Sprintf("no %d", no), "s.no = $1", int64(no))
+	for range 2 { // the first may be somebody's look that began before the sale was armed
+		s, err = c.miss(ctx, lookNo(no), "s.no = $1", int64(no))
+		if err != nil || s.Epoch > 0 {
+			break
+		}
+	}
+	return s, err
 }
 
 // Active lists the sales that relay and reaper look after: armed at least once,
@@ -175,7 +187,8 @@ func (c *Sales) merge(fresh []*engine.Sale, active map[uint32]bool) {
 			continue
 		}
 		now.byID[s.ID], now.byNo[s.No] = s, s
-		delete(c.missing, "id "+s.ID)
+		delete(c.missing, lookID(s.ID))
+		delete(c.missing, lookNo(s.No))
 	}
 	wasActive := make(map[uint32]bool, len(was.active))
 	for _, s := range was.active {
