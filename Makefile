@@ -37,8 +37,10 @@ soak: ## a million operations at the gate, kills of Redis among them, checked; 1
 	$(GO) test -count=1 -timeout 30m -v -operations 1000000 -holds 100000 ./reservation/history $(ARGS)
 
 .PHONY: simulate
-simulate: ## 20,000 seeded schedules of many buyers, nodes and deaths through the engine's own code: a minute
-	$(GO) test -count=1 -timeout 30m -v -run 'Schedules|Seed' ./engine -args -schedules 20000 $(ARGS)
+simulate: ## 40,000 seeded schedules of buyers, nodes, lost gates, batcher, relay and writer through their own code: minutes
+	$(GO) test -count=1 -timeout 30m -v -run 'Schedule' ./engine -args -schedules 20000 $(ARGS)
+	$(GO) test -count=1 -timeout 30m -v -run 'Schedule' ./reservation -args -schedules 15000 $(ARGS)
+	$(GO) test -count=1 -timeout 30m -v -run 'Schedule' ./orders -args -schedules 5000 $(ARGS)
 
 .PHONY: mutants
 mutants: ## breaks gate, checkout and writer in many ways, one at a time, and demands that the checks notice: minutes

@@ -229,6 +229,11 @@ func (e *Engine) giveBack(ctx context.Context, s *Sale, h Hold, a Attempt, p Pay
 	if h, err = e.bar(ctx, s, h, a); err != nil {
 		return h, err
 	}
+	// And the record takes no event of it any more: one may still come that was
+	// claimed from a gate that has been lost since.
+	if err := e.Attempts.Bar(ctx, a); err != nil {
+		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the record does not let attempt %s end without an order", a.ID)
+	}
 	if p.Ref != "" {
 		a.Provider, a.ProviderRef = p.Provider, p.Ref
 	}
@@ -246,12 +251,6 @@ func (e *Engine) bar(ctx context.Context, s *Sale, h Hold, a Attempt) (Hold, err
 		h = now
 	case CodeOf(err) != CodeNotFound:
 		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the gate does not say whether the units are claimed")
-	}
-	switch o, err := e.Orders.Order(ctx, a.Reservation); {
-	case err == nil && o.Attempt == a.ID:
-		return h, Wrap(ErrUnknown, CodeUnavailable, "attempt %s has become order %s", a.ID, a.Reservation.Order())
-	case err != nil && CodeOf(err) != CodeNotFound:
-		return h, Wrap(errors.Join(ErrUnknown, err), CodeUnavailable, "the record does not say whether there is an order")
 	}
 	return h, nil
 }
@@ -280,7 +279,13 @@ func (e *Engine) void(ctx context.Context, a Attempt, p Payment, reason string) 
 // giveHold gives a hold back to the buyer, or to the stock, after an attempt
 // that ended without money. Unreturned, it stays paying until Resolve returns it.
 func (e *Engine) giveHold(ctx context.Context, s *Sale, a Attempt) {
-	if _, err := e.Gate.Return(ctx, s, a.Reservation, a.ID.Fence()); err != nil {
+	var err error
+	if e.before(s, a.Reservation) {
+		err = e.free(ctx, s, a.Reservation, a.ID.Fence(), a.ID)
+	} else {
+		_, err = e.Gate.Return(ctx, s, a.Reservation, a.ID.Fence())
+	}
+	if err != nil {
 		e.Log.WarnContext(ctx, "return after an ended payment failed; it will be resolved", "reservation", a.Reservation.String(), "err", err)
 	}
 }

@@ -130,7 +130,9 @@ type atOnce struct {
 	hold Hold
 }
 
-func (g *atOnce) HoldThen(_ context.Context, _ *Sale, _ HoldRequest, who OnHold) { who.Held(&g.hold, nil) }
+func (g *atOnce) HoldThen(_ context.Context, _ *Sale, _ HoldRequest, who OnHold) {
+	who.Held(&g.hold, nil)
+}
 
 type counted struct{ held int }
 

@@ -170,6 +170,8 @@ type Attempts interface {
 	Begin(ctx context.Context, a Attempt, lease time.Duration) (Attempt, error)
 	// Find gives an attempt: CodeNotFound.
 	Find(ctx context.Context, id AttemptID) (Attempt, error)
+	// OfReservation gives all attempts of a reservation, the oldest first.
+	OfReservation(ctx context.Context, id ReservationID) ([]Attempt, error)
 	// ByFence finds the attempt that a hold's fence names: CodeNotFound.
 	ByFence(ctx context.Context, id ReservationID, f Fence) (Attempt, error)
 	// Resume takes the lease of an unfinished attempt (authorising, unknown,
@@ -186,6 +188,11 @@ type Attempts interface {
 	// reason stays. CodeAttemptInProgress if somebody else has taken the lease, or
 	// the attempt has ended.
 	Cancel(ctx context.Context, a Attempt, reason string, lease time.Duration) (Attempt, error)
+	// Bar notes that no event makes an order of an attempt any more, whichever
+	// server's claim it may come from: after Gate.Bar and before the provider is
+	// asked to void. Repeatable. CodeAlreadyPaid if there is an order of it.
+	// CodeAttemptInProgress if somebody else has taken the lease, or it has ended.
+	Bar(ctx context.Context, a Attempt) error
 	// Note records what became of an attempt and ends its lease. A move that
 	// PaymentMoves does not allow from the present state changes no state and
 	// is no error; noting the present state again only ends the lease and

@@ -12,7 +12,7 @@ import (
 func lossy(t *testing.T) (*world, ReservationID) {
 	t.Helper()
 	w := newWorld()
-	w.sale.Leases = []GateLease{{Epoch: 1, Server: w.server.name}}
+	w.sale.Leases = []GateLease{{Epoch: 1, Server: w.name}}
 	w.lazy = true
 	id := hold(t, w, "ann")
 	w.remember()
@@ -184,8 +184,13 @@ func TestAHoldThatARebuildCouldNotKeepIsCalledLost(t *testing.T) {
 			t.Errorf("%s it: %v", what, err)
 		}
 	}
+	stray := id // given by the server that was replaced, to a node that had not heard yet
+	stray.Created = w.now.Add(strayFor / 2).UnixMilli()
+	if _, err := e.Reservation(ctx, "ann", stray); CodeOf(err) != CodeReservationLost {
+		t.Errorf("a stray one: %v", err)
+	}
 	never := id
-	never.Created = w.now.Add(time.Minute).UnixMilli()
+	never.Created = w.now.Add(2 * strayFor).UnixMilli()
 	if _, err := e.Reservation(ctx, "ann", never); CodeOf(err) != CodeNotFound {
 		t.Errorf("one that never was: %v", err)
 	}

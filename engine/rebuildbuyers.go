@@ -43,11 +43,16 @@ func (r Repair) ComeBack(now time.Time) time.Duration {
 	return min(max(left, leastComeBack), mostComeBack)
 }
 
+// strayFor is for how long after a new epoch was granted a node that has not heard
+// of it, and is still connected to the server that was replaced, may give holds there.
+const strayFor = time.Minute
+
 // lost says of a reservation that the gate does not know and that has no order
 // whether it was there once: it is older than the epoch of its shard, whose
-// rebuild could not keep it.
+// rebuild could not keep it, or hardly younger. As long as a payment of it lives
+// that is not certain: its event may be on its way, or its hold be made anew.
 func (e *Engine) lost(ctx context.Context, s *Sale, id ReservationID, err error) error {
-	if CodeOf(err) != CodeNotFound || !id.CreatedAt().Before(s.Repair(s.Home(id.Buyer)).Granted) {
+	if CodeOf(err) != CodeNotFound || !e.before(s, id) {
 		return err
 	}
 	switch _, orderErr := e.Orders.Order(ctx, id); {
@@ -56,5 +61,28 @@ func (e *Engine) lost(ctx context.Context, s *Sale, id ReservationID, err error)
 	case CodeOf(orderErr) != CodeNotFound:
 		return orderErr
 	}
+	attempts, listErr := e.Attempts.OfReservation(ctx, id)
+	if listErr != nil {
+		return listErr
+	}
+	for _, a := range attempts {
+		if a.lives() {
+			return stillEnding()
+		}
+	}
 	return E(CodeReservationLost, "reservation %s was lost when the gate of sale %q was rebuilt; reserve again. You are not charged", id, s.ID)
 }
+
+// stillEnding is the answer while nobody can know what becomes of a payment.
+func stillEnding() error {
+	return Wrap(ErrUnknown, CodeUnavailable, "the hold is gone, and its payment is being ended").After(leastComeBack)
+}
+
+// before says whether an older gate than the shard's may have given a hold.
+func (e *Engine) before(s *Sale, id ReservationID) bool {
+	granted := s.Repair(s.Home(id.Buyer)).Granted
+	return !granted.IsZero() && id.CreatedAt().Before(granted.Add(strayFor))
+}
+
+// lives says that an attempt may be, or become, the payment of an order.
+func (a Attempt) lives() bool { return endOf(a) == nil && a.Parked != Unsent }

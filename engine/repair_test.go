@@ -29,7 +29,7 @@ func TestARepairNeverMakesStockOrMoney(t *testing.T) {
 		"an event that nobody has is published again": {
 			spoil: func(w *world, id ReservationID, a *Attempt) {
 				delete(w.orders, id)
-				w.stream, a.State = nil, PaymentAuthorising
+				w.stream, w.read, a.State = nil, 0, PaymentAuthorising
 				w.money[a.ID] = PaymentAuthorised
 			},
 			find: func(id ReservationID, _ AttemptID) Finding {

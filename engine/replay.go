@@ -43,6 +43,14 @@ func (e *Engine) answeredBefore(ctx context.Context, r CheckoutRequest, id Attem
 	if no := endOf(a); no != nil {
 		return CheckoutResult{}, no
 	}
+	switch CodeOf(refusal) {
+	case CodeNotFound, CodeReservationExpired, CodeReservationReleased:
+		if a.Parked != Unsent {
+			// The payment lives: if the gate is lost before it ends, its hold is made anew
+			// and may become an order. So this key has no final answer yet.
+			return CheckoutResult{}, stillEnding()
+		}
+	}
 	return CheckoutResult{}, refusal
 }
 

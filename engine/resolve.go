@@ -262,22 +262,56 @@ func (e *Engine) cancel(ctx context.Context, s *Sale, h Hold, a Attempt, p Payme
 	return e.release(ctx, s, h, a)
 }
 
-// release frees the hold of an attempt that has ended. If an order was made of
-// it and the gate forgot the claim, as it may at a failover, the units are sold
-// all the same, and claimed again.
+// release frees the hold of an attempt that has ended.
 func (e *Engine) release(ctx context.Context, s *Sale, h Hold, a Attempt) error {
 	if !a.ours(h) {
 		return nil
 	}
-	o, err := e.Orders.Order(ctx, h.ID)
+	return e.free(ctx, s, h.ID, h.Fence, a.ID)
+}
+
+// free gives the units of an attempt that has ended back to the buyer or the stock.
+// If the gate was lost since the hold was given, its old one may have sold them, to
+// this attempt or to another one of the reservation, and the event may still be on
+// its way: they stay as they are until every attempt has ended. If there is an
+// order, the units are sold, and claimed again.
+func (e *Engine) free(ctx context.Context, s *Sale, id ReservationID, f Fence, ended AttemptID) error {
+	if e.before(s, id) {
+		attempts, err := e.Attempts.OfReservation(ctx, id)
+		if err != nil {
+			return err
+		}
+		for _, a := range attempts {
+			if a.ID != ended && a.lives() && a.State != PaymentCaptured { // then there is an order
+				return nil // listed again
+			}
+		}
+	}
+	o, err := e.Orders.Order(ctx, id)
 	switch {
-	case err == nil && o.State == Confirmed && o.Attempt == a.ID:
-		return e.finish(ctx, s, h, a, Payment{Provider: a.Provider, Ref: a.ProviderRef})
+	case err == nil && o.State == Confirmed:
+		return e.sell(ctx, s, f, o)
 	case err != nil && CodeOf(err) != CodeNotFound:
 		return err
 	}
-	_, err = e.Gate.Return(ctx, s, h.ID, h.Fence)
+	_, err = e.Gate.Return(ctx, s, id, f)
 	return err
+}
+
+// sell claims the units of an order that the record has made already, under
+// whichever fence the gate has them.
+func (e *Engine) sell(ctx context.Context, s *Sale, f Fence, o Order) error {
+	event, err := e.Stream.Encode(AcceptedEvent{
+		ID: o.ID, SaleID: o.SaleID, Buyer: o.Buyer, Email: o.Email, Lines: o.Lines, Total: o.Total, Attempt: o.Attempt, Provider: o.Provider,
+	})
+	if err != nil {
+		return err
+	}
+	_, entry, err := e.Gate.Claim(ctx, s, o.ID, f, event)
+	if err != nil {
+		return err
+	}
+	return e.Stream.Publish(ctx, entry)
 }
 
 func ignoreCode(err error, c Code) error {

@@ -24,17 +24,18 @@ var (
 // chance, so a seed is a schedule. `make simulate` plays many.
 func TestSchedulesOfManyBuyersHurtNobody(t *testing.T) {
 	var sum simCount
+	began := time.Now()
 	for seed := *firstSeed; seed < *firstSeed+*schedules; seed++ {
 		s := newSim(seed)
-		s.play()
-		if wrong := s.recovered(); len(wrong) > 0 {
-			t.Fatalf("seed %d: %v\nagain: go test ./engine -run %s -args -schedules 1 -seed %d\n%s", seed, wrong, t.Name(), seed, strings.Join(s.story, "\n"))
+		if wrong := append(s.play(), s.recovered()...); len(wrong) > 0 {
+			t.Fatalf("seed %d: %v\n%s\nagain: go test -v ./engine -run %s -args -schedules 1 -seed %d", seed, wrong, s.told(), t.Name(), seed)
 		}
 		sum.add(s)
 	}
-	t.Logf("%+v", sum)
+	took := time.Since(began)
+	t.Logf("%.0f schedules a minute: %+v", float64(*schedules)/took.Minutes(), sum)
 	// A simulation in which nothing happens proves nothing.
-	for what, n := range map[string]int{"orders": sum.Orders, "declines": sum.Declined, "deaths of nodes": sum.Deaths, "calls without an answer": sum.Faults, "sold out": sum.SoldOut, "voided payments": sum.Voided} {
+	for what, n := range map[string]int{"rebuilds": sum.Rebuilt, "lost gates": sum.Lost, "orders": sum.Orders, "declines": sum.Declined, "deaths of nodes": sum.Deaths, "calls without an answer": sum.Faults, "sold out": sum.SoldOut, "voided payments": sum.Voided} {
 		if uint64(n) < *schedules/20 {
 			t.Errorf("%d %s in %d schedules", n, what, *schedules)
 		}
@@ -67,11 +68,22 @@ type sim struct {
 	deaths float64 // how often a node dies, by step
 	calm   bool
 	visits []*visit
-	story  []string
+	story  []line
 	count  simCount
+
+	losses  float64 // how often the gate is lost, by step
+	delays  float64 // how often an event is long on its way
+	stalls  float64 // how often somebody stalls at a call
+	current *redisModel
+	reached [simNodes]*redisModel // which server each node is connected to
+	views   [simNodes]*Sale       // what each node knows of the sale
+	servers int
 }
 
-type simCount struct{ Steps, Orders, Declined, SoldOut, Voided, Deaths, Faults int }
+type simCount struct {
+	Steps, Orders, Declined, SoldOut, Voided, Deaths, Faults int
+	Lost, Rebuilt, HoldsLost, Refused, Unpaid                int
+}
 
 func (c *simCount) add(s *sim) {
 	c.Steps += s.count.Steps
@@ -80,6 +92,11 @@ func (c *simCount) add(s *sim) {
 	c.SoldOut += s.count.SoldOut
 	c.Deaths += s.count.Deaths
 	c.Faults += s.count.Faults
+	c.Lost += s.count.Lost
+	c.Rebuilt += s.count.Rebuilt
+	c.HoldsLost += s.count.HoldsLost
+	c.Refused += s.refused
+	c.Unpaid += s.unpaid
 	for _, m := range s.money {
 		if m == PaymentVoided {
 			c.Voided++
@@ -87,10 +104,25 @@ func (c *simCount) add(s *sim) {
 	}
 }
 
+// line is what happened in one step.
+type line struct{ who, what string }
+
+func (s *sim) tell(who, what string) { s.story = append(s.story, line{who, what}) }
+
+// told is the schedule's story.
+func (s *sim) told() string {
+	var b strings.Builder
+	for _, l := range s.story {
+		b.WriteString(l.who + ": " + l.what + "\n")
+	}
+	return b.String()
+}
+
 // actor is one story that takes turns with others.
 type actor struct {
 	name   string
 	turn   chan struct{}
+	rest   int // turns that it lets pass
 	ended  bool
 	node   int  // where its code runs now
 	inside bool // code of a node runs, and dies with it
@@ -102,10 +134,13 @@ type visit struct {
 	buyer, method string
 	id            ReservationID
 	told          []heard
+	lost          []ReservationID // that the buyer was told were lost
+	strange       []string        // what nobody should be told
 }
 
 // heard is a final answer: an order, or why there is none.
 type heard struct {
+	id   ReservationID
 	key  string
 	code Code
 }
@@ -115,7 +150,13 @@ func newSim(seed uint64) *sim {
 	s.queue = s.dice.IntN(3)
 	s.faults = []float64{0, 0.02, 0.1}[s.dice.IntN(3)]
 	s.deaths = []float64{0, 0.002, 0.01}[s.dice.IntN(3)]
+	s.losses = []float64{0, 0.0003, 0.001, 0.003}[s.dice.IntN(4)]
+	s.delays = []float64{0, 0.1, 0.4}[s.dice.IntN(3)]
+	s.stalls = []float64{0, 0.01, 0.03}[s.dice.IntN(3)]
+	s.sale.Items[0].Stock = int64(2 + 2*s.dice.IntN(5))
+	s.stock.Stock, s.stock.Available = s.sale.Items[0].Stock, s.sale.Items[0].Stock
 	s.async, s.pass, s.fate = true, s.yield, s.draw
+	s.gates()
 	return s
 }
 
@@ -125,7 +166,10 @@ func (s *sim) yield(name string) {
 		return
 	}
 	a := s.turn
-	s.story = append(s.story, a.name+": "+name)
+	s.tell(a.name, name)
+	if s.dice.Float64() < s.stalls {
+		a.rest = s.dice.IntN(600)
+	}
 	s.back <- struct{}{}
 	<-a.turn
 	if a.dies {
@@ -138,7 +182,7 @@ func (s *sim) run(a *actor, node int, f func(e *Engine)) (died bool) {
 	a.node, a.inside, died = node, true, true
 	defer func() { a.inside, a.dies = false, false }()
 	surviving(func() {
-		f(s.engine())
+		f(s.nodeEngine(node))
 		died = false
 	})
 	return died
@@ -147,7 +191,7 @@ func (s *sim) run(a *actor, node int, f func(e *Engine)) (died bool) {
 // kill ends a node's process: whatever runs there ends where it stands.
 func (s *sim) kill(node int) {
 	s.count.Deaths++
-	s.story = append(s.story, fmt.Sprintf("node %d dies", node))
+	s.tell("dice", fmt.Sprintf("node %d dies", node))
 	for _, a := range s.actors {
 		a.dies = a.inside && a.node == node
 	}
@@ -174,47 +218,85 @@ func (s *sim) begin(name string, act func(a *actor)) {
 	}()
 }
 
-// play lets everybody act until the last buyer has gone and the roles have stopped.
-func (s *sim) play() {
+// A schedule has so many disasters, and takes fewer than mostSteps: who has not
+// ended by then waits for ever.
+const (
+	mostSteps  = 100_000
+	mostDeaths = 12
+	mostLosses = 6
+)
+
+// play lets everybody act until the last buyer has gone and the roles have
+// stopped, and says what is wrong as soon as it is.
+func (s *sim) play() []string {
 	methods := []string{"pm_ok", "pm_ok", "pm_no", "pm_processing", "pm_charged_then_silent", "pm_action"}
-	for i := range 4 + s.dice.IntN(4) {
+	for i := range 1 + s.dice.IntN(6) {
 		v := &visit{buyer: fmt.Sprintf("buyer%03d", i), method: methods[s.dice.IntN(len(methods))]}
 		s.visits = append(s.visits, v)
+		s.buyers++
 		s.begin(v.buyer, func(a *actor) { s.buy(a, v) })
+		if s.dice.IntN(2) == 0 {
+			s.buyers++
+			s.begin(v.buyer+"'s other tab", func(a *actor) { s.tab(a, v, methods[s.dice.IntN(len(methods))]) })
+		}
 	}
-	s.buyers = len(s.visits)
-	s.role("writer", -1, func(*Engine) { s.write() })
+	s.role("writer", -1, 12, func(*Engine) { s.write() })
+	s.role("wire", -1, 12, func(*Engine) {
+		if s.dice.IntN(20) == 0 {
+			s.deliver()
+		}
+	})
+	s.role("replica", -1, 60, func(*Engine) { s.current.lag = s.current.copy("replica") })
 	s.begin("clock", func(*actor) { s.clock() })
 	for n := range simNodes {
-		s.role(fmt.Sprintf("relay %d", n), n, func(*Engine) { s.relay(context.Background(), s.ignore) })
-		s.role(fmt.Sprintf("reaper %d", n), n, s.reap)
-		s.role(fmt.Sprintf("payments %d", n), n, func(e *Engine) { s.pay(context.Background(), e, s.ignore) })
+		s.role(fmt.Sprintf("relay %d", n), n, 12, func(*Engine) { s.relay(context.Background(), s.ignore) })
+		s.role(fmt.Sprintf("reaper %d", n), n, 12, s.reap)
+		s.role(fmt.Sprintf("keeper %d", n), n, 4, s.keep)
+		s.role(fmt.Sprintf("payments %d", n), n, 12, func(e *Engine) { s.pay(context.Background(), e, s.ignore) })
 	}
+	var ready []*actor
 	for {
-		ready := slices.DeleteFunc(slices.Clone(s.actors), func(a *actor) bool { return a.ended })
-		if len(ready) == 0 {
-			return
+		ready = ready[:0]
+		for _, a := range s.actors {
+			if !a.ended {
+				ready = append(ready, a)
+			}
 		}
-		if s.dice.Float64() < s.deaths {
+		if len(ready) == 0 {
+			return nil
+		}
+		if s.count.Steps == mostSteps {
+			return []string{fmt.Sprintf("somebody waits for ever: %d buyers are left", s.buyers)}
+		}
+		if s.dice.Float64() < s.deaths && s.count.Deaths < mostDeaths {
 			s.kill(s.dice.IntN(simNodes))
+		}
+		if s.dice.Float64() < s.losses && s.count.Lost < mostLosses {
+			s.loseGate()
 		}
 		s.turn = ready[s.dice.IntN(len(ready))]
 		s.count.Steps++
+		if s.turn.rest > 0 {
+			s.turn.rest--
+			continue
+		}
 		s.turn.turn <- struct{}{}
 		<-s.back
+		if wrong := s.wrongNow(); len(wrong) > 0 {
+			return wrong
+		}
 	}
 }
 
 // role repeats what a background role does. Its errors are what it would log:
-// the next round takes the same things up again.
-func (s *sim) role(name string, node int, round func(e *Engine)) {
+// the next round takes the same things up again. Between two of them it lets less
+// than rest turns pass.
+func (s *sim) role(name string, node, rest int, round func(e *Engine)) {
 	s.begin(name, func(a *actor) {
 		for s.buyers > 0 {
-			for range s.dice.IntN(10) {
-				s.yield("rests")
-			}
-			s.run(a, node, round)
+			a.rest = s.dice.IntN(rest)
 			s.yield("rests")
+			s.run(a, node, round)
 		}
 	})
 }
@@ -222,10 +304,12 @@ func (s *sim) role(name string, node int, round func(e *Engine)) {
 func (s *sim) ignore(string, error) {}
 
 func (s *sim) reap(e *Engine) {
-	for _, h := range s.sortedHolds() {
-		if h.State == Paying {
-			_ = e.Resolve(context.Background(), s.sale, *h)
-		}
+	sale, err := e.Sales.SaleByNo(context.Background(), s.sale.No)
+	if err != nil {
+		return
+	}
+	for _, h := range s.overdue(sale) {
+		_ = e.Resolve(context.Background(), sale, h)
 	}
 }
 
@@ -237,58 +321,102 @@ func (s *sim) clock() {
 			step = time.Duration(s.dice.IntN(40)) * time.Second
 		}
 		s.now = s.now.Add(step)
-		s.expire()
+		s.expireAll()
 		s.yield("passes")
 	}
 }
 
 // buy is a buyer: a hold, then checkouts until there is an end. Who has no
 // answer asks again with the same key, perhaps at the other node; who is told
-// that the payment failed takes another card and another key.
+// that the payment failed takes another card and another key; who is told that the
+// hold was lost takes another hold.
 func (s *sim) buy(a *actor, v *visit) {
 	defer func() { s.buyers-- }()
+	for n := range 3 {
+		if !s.reserve(a, v, fmt.Sprint("hold", n)) {
+			return
+		}
+		for k := range 3 {
+			end := s.insist(a, v, v.id, fmt.Sprint("key", n, k), v.method)
+			if end == ordered || end == gone && s.dice.IntN(2) == 0 {
+				return
+			}
+			if end == holdLost {
+				break
+			}
+			v.method = "pm_ok"
+		}
+	}
+}
+
+// tab is the same buyer once more, who pays for the same hold by another key.
+func (s *sim) tab(a *actor, v *visit, method string) {
+	defer func() { s.buyers-- }()
+	for range 20 {
+		if v.id != (ReservationID{}) {
+			s.insist(a, v, v.id, "tab", method)
+			return
+		}
+		s.yield("waits")
+	}
+}
+
+func (s *sim) reserve(a *actor, v *visit, key string) bool {
 	for err := errDied; err != nil; {
 		err = s.ask(a, func(e *Engine) error {
-			r, err := e.Reserve(context.Background(), ReserveRequest{Buyer: v.buyer, Sale: s.sale.ID, Lines: []CartLine{{"A", 2}}, IdempotencyKey: "hold"})
+			r, err := e.Reserve(context.Background(), ReserveRequest{Buyer: v.buyer, Sale: s.sale.ID, Lines: []CartLine{{"A", 2}}, IdempotencyKey: key})
 			v.id = r.ID
 			return err
 		})
 		if CodeOf(err) == CodeSoldOut {
 			s.count.SoldOut++
-			return
-		}
-	}
-	for n := range 3 {
-		if s.insist(a, v, fmt.Sprint("key", n)) {
-			return
-		}
-		v.method = "pm_ok"
-	}
-}
-
-// insist sends a checkout until it has an end, or the buyer has lost patience.
-func (s *sim) insist(a *actor, v *visit, key string) (ordered bool) {
-	for range 1 + s.dice.IntN(8) {
-		var r CheckoutResult
-		err := s.ask(a, func(e *Engine) (err error) {
-			r, err = e.Checkout(context.Background(), pay(v.id, v.buyer, key, v.method))
-			return err
-		})
-		switch {
-		case err == nil && r.Order != nil:
-			v.told = append(v.told, heard{key, ""})
-			return true
-		case err == nil && r.Action != nil && s.dice.IntN(2) == 0:
-			s.completeActions(PaymentAuthorised)
-		case err == nil || errors.Is(err, ErrUnknown) || errors.Is(err, errDied):
-		case CodeOf(err) == CodePaymentDeclined || CodeOf(err) == CodeReservationExpired:
-			s.count.Declined++
-			v.told = append(v.told, heard{key, CodeOf(err)})
 			return false
 		}
 		s.yield("waits")
 	}
-	return false
+	return true
+}
+
+// ending is how a buyer's checkout came to an end.
+type ending int
+
+const (
+	gone     ending = iota // the buyer has lost patience
+	ordered                // there is an order
+	failed                 // the payment failed, or came too late
+	holdLost               // the hold was lost with its gate
+)
+
+// insist sends a checkout until it has an end, or the buyer has lost patience.
+func (s *sim) insist(a *actor, v *visit, id ReservationID, key, method string) ending {
+	for range 1 + s.dice.IntN(8) {
+		var r CheckoutResult
+		err := s.ask(a, func(e *Engine) (err error) {
+			r, err = e.Checkout(context.Background(), pay(id, v.buyer, key, method))
+			return err
+		})
+		switch code := CodeOf(err); {
+		case err == nil && r.Order != nil:
+			v.told = append(v.told, heard{id, key, ""})
+			return ordered
+		case err == nil && r.Action != nil && s.dice.IntN(2) == 0:
+			s.completeActions(PaymentAuthorised)
+		case err == nil || errors.Is(err, ErrUnknown) || errors.Is(err, errDied):
+		case code == CodePaymentDeclined || code == CodeReservationExpired:
+			s.count.Declined++
+			v.told = append(v.told, heard{id, key, code})
+			return failed
+		case code == CodeReservationLost:
+			s.count.HoldsLost++
+			v.lost = append(v.lost, id)
+			return holdLost
+		case code == CodeNotFound && s.count.Lost == 0: // else its node may not have heard of a new epoch
+			v.strange = append(v.strange, fmt.Sprintf("%s was told that %s never was: %v", v.buyer, id, err))
+			return gone
+		}
+		s.yield("waits")
+	}
+	return gone
 }
 
 var errDied = errors.New("the node died")
@@ -300,43 +428,4 @@ func (s *sim) ask(a *actor, f func(e *Engine) error) error {
 		return errDied
 	}
 	return err
-}
-
-// recovered ends what is left, undisturbed, and lists what is wrong then.
-func (s *sim) recovered() (wrong []string) {
-	note := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
-	s.calm, s.async = true, false
-	s.write()
-	if err := s.recover(s.engine()); err != nil {
-		note("recovery: %v", err)
-	}
-	if !s.stock.Conserved() || s.stock.Held+s.stock.Paying > 0 {
-		note("units: %+v", s.stock)
-	}
-	if sold := int64(2 * len(s.orders)); s.stock.Sold != sold {
-		note("%d units are ordered: %+v", sold, s.stock)
-	}
-	for id, m := range s.money {
-		a := s.tries[id]
-		o, ordered := s.orders[a.Reservation]
-		ordered = ordered && o.Attempt == id
-		if ordered != (m == PaymentCaptured) || !ordered && m != PaymentVoided && m != PaymentDeclined && m != PaymentRefunded {
-			note("attempt %s: order %v, money %s at %s; record: %+v; gate: %+v", id, ordered, m, s.seenBy[id], *a, s.holds[a.Reservation])
-		}
-	}
-	for _, a := range s.tries {
-		if a.State != PaymentCaptured && !Final(PaymentMoves, a.State) {
-			note("attempt %s has not ended: %s", a.ID, a.State)
-		}
-	}
-	for _, v := range s.visits {
-		for _, t := range v.told {
-			o, ordered := s.orders[v.id]
-			ordered = ordered && o.Attempt == NewAttemptID(v.id, t.key)
-			if ordered != (t.code == "") {
-				note("%s was told %q about %s; ordered: %v", v.buyer, t.code, t.key, ordered)
-			}
-		}
-	}
-	return wrong
 }

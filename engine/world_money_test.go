@@ -23,7 +23,7 @@ func (w attempts) Begin(_ context.Context, a Attempt, lease time.Duration) (out 
 			out.Fresh = false
 			return nil
 		}
-		a.LeaseUntil = w.now.Add(lease)
+		a.LeaseUntil, a.BegunAt = w.now.Add(lease), w.now
 		kept := a
 		w.tries[a.ID] = &kept
 		out = a
@@ -78,7 +78,7 @@ func (w attempts) Keep(_ context.Context, a Attempt, lease time.Duration) (out A
 func (w attempts) Cancel(_ context.Context, a Attempt, reason string, lease time.Duration) (out Attempt, err error) {
 	err = w.do("cancel", func() error {
 		have := w.tries[a.ID]
-		if !have.LeaseUntil.Equal(a.LeaseUntil) || Final(PaymentMoves, have.State) {
+		if !have.LeaseUntil.Equal(a.LeaseUntil) || Final(PaymentMoves, have.State) || have.State == PaymentCaptured {
 			return E(CodeAttemptInProgress, "")
 		}
 		have.LeaseUntil = w.now.Add(lease)
@@ -89,6 +89,30 @@ func (w attempts) Cancel(_ context.Context, a Attempt, reason string, lease time
 		return nil
 	})
 	return out, err
+}
+
+func (w attempts) Bar(_ context.Context, a Attempt) error {
+	return w.do("bar on record", func() error {
+		have := w.tries[a.ID]
+		if o, ok := w.orders[a.Reservation]; ok && o.Attempt == a.ID {
+			return E(CodeAlreadyPaid, "")
+		}
+		if !have.LeaseUntil.Equal(a.LeaseUntil) || !w.now.Before(have.LeaseUntil) || Final(PaymentMoves, have.State) {
+			return E(CodeAttemptInProgress, "")
+		}
+		w.barred[a.ID] = true
+		return nil
+	})
+}
+
+func (w attempts) OfReservation(_ context.Context, id ReservationID) (out []Attempt, err error) {
+	w.pass("attempts of a reservation")
+	for _, a := range w.sortedTries() {
+		if a.Reservation == id {
+			out = append(out, *a)
+		}
+	}
+	return out, nil
 }
 
 func (w attempts) ByFence(_ context.Context, id ReservationID, f Fence) (Attempt, error) {
@@ -301,7 +325,7 @@ func (w *world) relay(ctx context.Context, note func(string, error)) {
 // expire is what the gate's clock does.
 func (w *world) expire() {
 	for _, h := range w.holds {
-		if w.inspect(w.sale) == nil && h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
+		if w.epoch > 0 && !w.frozen && h.State == Held && !w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL)) {
 			h.State = Expired
 			w.move(&w.stock.Held, &w.stock.Available, w.units(h))
 		}
@@ -316,7 +340,8 @@ func (w *world) pay(ctx context.Context, e *Engine, note func(string, error)) {
 			note("resolve attempt", e.ResolveAttempt(ctx, *a))
 		}
 		o, ordered = w.orders[a.Reservation]
-		note("settle", w.settle(ctx, a, ordered && o.Attempt == a.ID))
+		ours := ordered && o.Attempt == a.ID
+		note("settle", w.settle(ctx, a, ours && o.State == Confirmed, ours && o.State == Refused))
 	}
 }
 
@@ -330,10 +355,22 @@ func (w *world) sortedHolds() []*Hold {
 	return slices.SortedFunc(maps.Values(w.holds), func(a, b *Hold) int { return strings.Compare(a.ID.String(), b.ID.String()) })
 }
 
-// settle is what the payments role does: it captures for orders and refunds what is owed.
-func (w *world) settle(ctx context.Context, a *Attempt, ordered bool) error {
+// sortedOrders gives the orders' ids in the same order each time.
+func (w *world) sortedOrders() []ReservationID {
+	return slices.SortedFunc(maps.Keys(w.orders), func(a, b ReservationID) int { return strings.Compare(a.String(), b.String()) })
+}
+
+// settle is what the payments role does: it captures for orders, voids for those
+// that are not to be, and refunds what is owed.
+func (w *world) settle(ctx context.Context, a *Attempt, confirmed, refused bool) error {
 	switch {
-	case ordered && a.State == PaymentAuthorised:
+	case refused && a.State == PaymentAuthorised:
+		p, err := (provider{w}).Void(ctx, *a)
+		if err == nil {
+			err = (attempts{w}).Note(ctx, *a, p, "order_refused")
+		}
+		return err
+	case confirmed && a.State == PaymentAuthorised:
 		p, err := (provider{w}).Capture(ctx, *a)
 		if err == nil {
 			err = (attempts{w}).Note(ctx, *a, p, "order_confirmed")

@@ -1,26 +1,34 @@
 package engine
 
 import (
+	"bytes"
+	"cmp"
 	"context"
 	"log/slog"
+	"maps"
+	"slices"
 	"time"
 )
 
-// redisModel is the process that has the gate's memory, which is the world's
-// holds, stock and outbox.
+// redisModel is a server process with the gate's memory.
 type redisModel struct {
 	name   string
 	epoch  int64 // of the keys; 0: there are none
 	frozen bool
-	lag    *memory // what a replica has
-}
-
-// memory is what a server may forget, or fall back to.
-type memory struct {
-	epoch  int64
-	holds  map[ReservationID]Hold
+	holds  map[ReservationID]*Hold
 	stock  Counters
 	outbox []OutboxEntry
+	lag    *redisModel // what a replica has
+}
+
+// copy gives another process that knows as much.
+func (m *redisModel) copy(name string) *redisModel {
+	out := &redisModel{name: name, epoch: m.epoch, frozen: m.frozen, holds: map[ReservationID]*Hold{}, stock: m.stock, outbox: slices.Clone(m.outbox)}
+	for id, h := range m.holds {
+		kept := *h
+		out.holds[id] = &kept
+	}
+	return out
 }
 
 // loss is a way to lose a gate.
@@ -35,42 +43,34 @@ const (
 
 var losses = map[loss]string{flushed: "flushed", killed: "killed", restarted: "restarted", promoted: "promoted"}
 
-func (w *world) remember() {
-	m := &memory{epoch: w.server.epoch, holds: map[ReservationID]Hold{}, stock: w.stock, outbox: append([]OutboxEntry(nil), w.outbox...)}
-	for id, h := range w.holds {
-		m.holds[id] = *h
-	}
-	w.server.lag = m
-}
+func (w *world) remember() { w.lag = w.copy("replica") }
 
-func (w *world) lose(how loss) {
-	if how != flushed {
-		w.server.name += "'"
-	}
-	m := &memory{}
+// lose puts another process, or another memory, in the place of the gate's.
+func (w *world) lose(how loss) { w.redisModel = w.after(how) }
+
+// after gives what stands in the gate's place after a loss.
+func (w *world) after(how loss) *redisModel {
+	name := w.name + "'"
 	switch {
 	case how == restarted:
-		return
-	case how == promoted && w.server.lag != nil:
-		m = w.server.lag
+		return w.copy(name)
+	case how == promoted && w.lag != nil:
+		return w.lag.copy(name)
+	case how == flushed:
+		name = w.name
 	}
-	w.server.epoch, w.server.frozen = m.epoch, false
-	w.stock, w.outbox = m.stock, append([]OutboxEntry(nil), m.outbox...)
-	clear(w.holds)
-	for id, h := range m.holds {
-		w.holds[id] = &h
-	}
+	return &redisModel{name: name, holds: map[ReservationID]*Hold{}}
 }
 
 // inspect is what stands before each call of the gate.
 func (w *world) inspect(s *Sale) error {
 	l := s.Lease(0)
 	switch {
-	case l.Server != "" && l.Server != w.server.name:
+	case l.Server != "" && l.Server != w.name:
 		return E(CodeGateFrozen, "").With("lost", "server")
-	case w.server.epoch == 0:
+	case w.epoch == 0:
 		return E(CodeGateFrozen, "").With("lost", "keys")
-	case w.server.epoch != l.Epoch, w.server.frozen:
+	case w.epoch != l.Epoch, w.frozen:
 		return E(CodeGateFrozen, "").With("lost", "epoch")
 	}
 	return nil
@@ -84,20 +84,23 @@ func (w *world) rebuilder() *Rebuilder {
 type repairs struct{ *world }
 
 func (w repairs) Server(context.Context, *Sale, int) (name string, err error) {
-	err = w.do("server", func() error { name = w.server.name; return nil })
+	err = w.do("server", func() error { name = w.name; return nil })
 	return name, err
 }
 
-func (w repairs) Inspect(_ context.Context, s *Sale, _ int) error { return w.inspect(s) }
+func (w repairs) Inspect(_ context.Context, s *Sale, _ int) error {
+	defer w.connect()()
+	return w.inspect(s)
+}
 
 func (w repairs) Freeze(_ context.Context, s *Sale, _ int) error {
-	return w.do("freeze", func() error { w.server.frozen = true; return nil })
+	return w.do("freeze", func() error { w.frozen = true; return nil })
 }
 
 func (w repairs) Remains(_ context.Context, _ *Sale, _ int, visit func(Hold) error) error {
 	return w.do("remains", func() error {
-		for _, h := range w.holds {
-			if (h.State == Held || h.State == Paying && w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL))) && w.server.epoch > 0 {
+		for _, h := range w.sortedHolds() {
+			if (h.State == Held || h.State == Paying && w.now.Before(h.ID.CreatedAt().Add(w.sale.HoldTTL))) && w.epoch > 0 {
 				if err := visit(*h); err != nil {
 					return err
 				}
@@ -109,7 +112,7 @@ func (w repairs) Remains(_ context.Context, _ *Sale, _ int, visit func(Hold) err
 
 func (w repairs) Rebuild(_ context.Context, s *Sale, _ int, l GateLease, holds []Hold) error {
 	return w.do("rebuild", func() error {
-		if l.Server != w.server.name || w.server.epoch >= l.Epoch || w.server.epoch > 0 && !w.server.frozen {
+		if l.Server != w.name || w.epoch >= l.Epoch || w.epoch > 0 && !w.frozen {
 			return E(CodeGateFrozen, "")
 		}
 		stock := Counters{Stock: s.Items[0].Stock, Available: s.Items[0].Stock}
@@ -124,7 +127,7 @@ func (w repairs) Rebuild(_ context.Context, s *Sale, _ int, l GateLease, holds [
 		for _, h := range holds {
 			w.holds[h.ID] = &h
 		}
-		w.stock, w.server.epoch, w.server.frozen = stock, l.Epoch, false
+		w.stock, w.epoch, w.frozen = stock, l.Epoch, false
 		return nil
 	})
 }
@@ -136,6 +139,7 @@ func (w repairs) change(edit func(l *GateLease, r *Repair)) {
 	edit(&l, &r)
 	s.Leases, s.Repairs, s.Epoch, s.Version = []GateLease{l}, []Repair{r}, l.Epoch, s.Version+1
 	w.sale = &s
+	w.changed()
 }
 
 func (w repairs) mine(l RebuildLease) error {
@@ -157,8 +161,14 @@ func (w repairs) Take(_ context.Context, s *Sale, shard int, why Cause, d time.D
 	return l, taken, err
 }
 
-// Keep does nothing: a process that died gives no lease back.
-func (w repairs) Keep(context.Context, RebuildLease, time.Duration) error { return nil }
+// Keep is called at the end only: a model's rebuild takes no real time. A process
+// that died gives no lease back.
+func (w repairs) Keep(_ context.Context, l RebuildLease, d time.Duration) error {
+	if d == 0 && w.left != nil && w.left() && w.mine(l) == nil {
+		w.until = w.now
+	}
+	return nil
+}
 
 func (w repairs) Raise(_ context.Context, l RebuildLease, server string) (*Sale, error) {
 	err := w.do("raise", func() error {
@@ -176,23 +186,37 @@ func (w repairs) Live(_ context.Context, l RebuildLease, s *Sale, visit func(Hol
 		if err := w.mine(l); err != nil {
 			return err
 		}
-		for id, o := range w.orders {
-			visit(Hold{ID: id, State: Accepted, Lines: []Line{{0, o.Lines[0].Quantity}}, Fence: o.Attempt.Fence(), Attempts: 1})
-		}
-		for _, cancelled := range []bool{false, true} {
-			for _, a := range w.sortedTries() {
-				_, ordered := w.orders[a.Reservation]
-				if ordered || Final(PaymentMoves, a.State) || a.State == PaymentCaptured || a.Parked == Unsent || (a.Cancelled != "") != cancelled {
-					continue
-				}
-				f := a.ID.Fence()
-				if cancelled {
-					f = f.Barred()
-				}
-				visit(Hold{ID: a.Reservation, State: Paying, Lines: a.Lines, Fence: f, Attempts: 1, ExpiresAt: a.Reservation.CreatedAt().Add(s.HoldCap)})
+		for _, id := range w.sortedOrders() {
+			if o := w.orders[id]; o.State == Confirmed {
+				visit(Hold{ID: id, State: Accepted, Lines: []Line{{0, o.Lines[0].Quantity}}, Fence: o.Attempt.Fence(), Attempts: 1})
 			}
 		}
+		for _, a := range w.living() {
+			f := a.ID.Fence()
+			if a.Cancelled != "" {
+				f = f.Barred()
+			}
+			visit(Hold{ID: a.Reservation, State: Paying, Lines: a.Lines, Fence: f, Attempts: 1, ExpiresAt: a.Reservation.CreatedAt().Add(s.HoldCap)})
+		}
 		return nil
+	})
+}
+
+// living gives the unfinished attempt that counts of each reservation that has
+// no order, by their age: the last one that nobody has begun to cancel.
+func (w repairs) living() []*Attempt {
+	last := map[ReservationID]*Attempt{}
+	for _, a := range w.sortedTries() {
+		_, ordered := w.orders[a.Reservation]
+		if ordered || Final(PaymentMoves, a.State) || a.State == PaymentCaptured || a.Parked == Unsent {
+			continue
+		}
+		if b := last[a.Reservation]; b == nil || b.Cancelled != "" && a.Cancelled == "" || (b.Cancelled != "") == (a.Cancelled != "") && a.BegunAt.After(b.BegunAt) {
+			last[a.Reservation] = a
+		}
+	}
+	return slices.SortedFunc(maps.Values(last), func(a, b *Attempt) int {
+		return cmp.Or(a.BegunAt.Compare(b.BegunAt), bytes.Compare(a.ID[:], b.ID[:]))
 	})
 }
 
@@ -211,7 +235,15 @@ func (w repairs) MarkEpoch(context.Context, *Sale, int, int64) (m Mark, err erro
 	return m, err
 }
 
-func (w repairs) Passed(context.Context, Mark) (ok bool, err error) {
-	err = w.do("drained", func() error { w.write(); ok = true; return nil })
+func (w repairs) Passed(_ context.Context, m Mark) (ok bool, err error) {
+	err = w.do("drained", func() error {
+		if !w.async {
+			w.write()
+		}
+		if ok = int64(w.read) >= m[0]; !ok {
+			return E(CodeUnavailable, "not drained in time")
+		}
+		return nil
+	})
 	return ok, err
 }

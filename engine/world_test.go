@@ -12,15 +12,16 @@ import (
 // can fail or die at any call. Real parts have their own tests in their own
 // folders; this one exists to visit every boundary of the checkout.
 type world struct {
+	*redisModel // the server that decides
+
 	now     time.Time
 	sale    *Sale
-	holds   map[ReservationID]*Hold
-	stock   Counters
-	outbox  []OutboxEntry
 	stream  []OutboxEntry
+	read    int                      // how far the order writer has read it
 	events  map[string]AcceptedEvent // by payload
 	orders  map[ReservationID]Order
 	tries   map[AttemptID]*Attempt
+	barred  map[AttemptID]bool // no event makes an order of it
 	money   map[AttemptID]PaymentState
 	answers map[string]string // payment method → what the provider does
 	seenBy  map[AttemptID]string
@@ -35,17 +36,21 @@ type world struct {
 	freed []string // units that were freed while their payment was alive
 
 	// In a simulation several stories run at once; see sim_test.go.
-	async bool                            // the order writer has turns of its own
-	pass  func(name string)               // lets others go on
-	fate  func(name string) (fault, bool) // instead of plan
+	async   bool                            // the order writer has turns of its own
+	pass    func(name string)               // lets others go on
+	fate    func(name string) (fault, bool) // instead of plan
+	reach   func() *redisModel              // the server that whoever calls now is connected to
+	late    func() bool                     // whether an event is on its way for long
+	left    func() bool                     // whether whoever calls now can give something back, or has died
+	changed func()                          // hears of each change of the sale
 
 	lazy    bool // the order writer writes each minute, not at once
 	slow    bool // what is published arrives after some minutes, and nobody is told
 	wire    []OutboxEntry
-	sold    int64 // units
+	sold    int64 // units of confirmed orders
 	refused int   // orders that the stock did not cover
+	unpaid  int   // events whose money had been given back
 
-	server redisModel
 	losses map[int]loss // before which calls the gate is lost, and how
 	token  int64        // of the last rebuild
 	until  time.Time    // of its lease
@@ -78,6 +83,7 @@ func (w *world) do(name string, act func() error) error {
 	}
 	w.pass(name)
 	defer w.pass(name)
+	defer w.connect()()
 	if !fails {
 		return act()
 	}
@@ -100,11 +106,23 @@ func (w *world) do(name string, act func() error) error {
 	return E(CodeUnavailable, "%s: away", name)
 }
 
+// connect makes the server that the caller reaches the one that decides, until
+// the function that it gives is called.
+func (w *world) connect() func() {
+	if w.reach == nil {
+		return func() {}
+	}
+	was := w.redisModel
+	w.redisModel = w.reach()
+	return func() { w.redisModel = was }
+}
+
 func newWorld() *world {
 	s := aSale()
 	s.Items = s.Items[:1]
-	return &world{server: redisModel{name: "redis-1", epoch: 1}, pass: func(string) {}, now: time.UnixMilli(TimeZero + 1_000_000), sale: s, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10},
-		events: map[string]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
+	server := &redisModel{name: "redis-1", epoch: 1, holds: map[ReservationID]*Hold{}, stock: Counters{Stock: 10, Available: 10}}
+	return &world{redisModel: server, pass: func(string) {}, changed: func() {}, now: time.UnixMilli(TimeZero + 1_000_000), sale: s,
+		events: map[string]AcceptedEvent{}, orders: map[ReservationID]Order{}, tries: map[AttemptID]*Attempt{}, barred: map[AttemptID]bool{}, money: map[AttemptID]PaymentState{}, seenBy: map[AttemptID]string{},
 		answers: map[string]string{"pm_ok": "authorised", "pm_no": "declined", "pm_processing": "processing", "pm_charged_then_silent": "silent", "pm_action": "action"}}
 }
 
@@ -132,6 +150,10 @@ func (w *world) move(from, to *int64, n int64) { *from -= n; *to += n }
 
 func (w *world) Hold(_ context.Context, s *Sale, r HoldRequest) (Hold, error) {
 	w.pass("hold")
+	defer w.connect()()
+	if err := w.inspect(s); err != nil {
+		return Hold{}, err
+	}
 	for id, h := range w.holds {
 		if id.Buyer == r.Buyer && id.Nonce == r.Nonce {
 			again := *h
@@ -141,9 +163,6 @@ func (w *world) Hold(_ context.Context, s *Sale, r HoldRequest) (Hold, error) {
 	}
 	id := ReservationID{Sale: s.No, Created: w.now.UnixMilli(), Buyer: r.Buyer, Nonce: r.Nonce}
 	h := &Hold{ID: id, State: Held, Lines: r.Lines, ExpiresAt: w.now.Add(s.HoldTTL)}
-	if err := w.inspect(s); err != nil {
-		return Hold{}, err
-	}
 	if w.stock.Available < w.units(h) {
 		return Hold{}, E(CodeSoldOut, "")
 	}
@@ -275,6 +294,7 @@ func (w *world) Release(context.Context, *Sale, ReservationID) (Hold, error) { r
 
 func (w *world) Find(_ context.Context, s *Sale, id ReservationID) (Hold, error) {
 	w.pass("find")
+	defer w.connect()()
 	if err := w.inspect(s); err != nil {
 		return Hold{}, err
 	}
@@ -292,7 +312,7 @@ func (w *world) Encode(a AcceptedEvent) ([]byte, error) {
 
 func (w *world) Publish(_ context.Context, e OutboxEntry) error {
 	return w.do("publish", func() error {
-		if w.slow {
+		if w.slow || w.late != nil && w.late() {
 			w.wire = append(w.wire, e)
 			return Wrap(ErrUnknown, CodeUnavailable, "the stream does not answer")
 		}
@@ -305,24 +325,41 @@ func (w *world) Publish(_ context.Context, e OutboxEntry) error {
 	})
 }
 
-// write is the order writer: idempotent by reservation.
+// write is the order writer: idempotent by reservation. It reads each event once.
 func (w *world) write() {
-	for _, e := range w.stream {
-		if _, ok := w.orders[e.ID]; ok {
-			continue
+	for ; w.read < len(w.stream); w.read++ {
+		w.decide(w.stream[w.read])
+	}
+}
+
+func (w *world) decide(e OutboxEntry) {
+	ev := w.events[string(e.Payload)]
+	a := w.tries[ev.Attempt]
+	if o, ok := w.orders[e.ID]; ok {
+		if a != nil && o.Attempt != a.ID {
+			w.authorised(a) // another one's money: the payments role gives it back
 		}
-		ev := w.events[string(e.Payload)]
-		a := w.tries[ev.Attempt]
-		if a != nil && Final(PaymentMoves, a.State) {
-			continue // refused: its money was given back
-		}
-		if w.sold += int64(ev.Lines[0].Quantity); w.sold > w.sale.Items[0].Stock {
-			w.refused++ // the last guard; nothing here expects it
-		}
-		w.orders[e.ID] = Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
-		if a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
-			a.State, a.LeaseUntil = PaymentAuthorised, w.now
-		}
+		return
+	}
+	if a != nil && (Final(PaymentMoves, a.State) || w.barred[a.ID]) {
+		w.unpaid++
+		return
+	}
+	o := Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
+	if units := int64(ev.Lines[0].Quantity); w.sold+units > w.sale.Items[0].Stock {
+		w.refused++ // the last guard
+		o.State = Refused
+	} else {
+		w.sold += units
+	}
+	w.orders[e.ID] = o
+	w.authorised(a)
+}
+
+// authorised notes that an attempt's event has come, and ends its lease.
+func (w *world) authorised(a *Attempt) {
+	if a != nil && CanMove(PaymentMoves, a.State, PaymentAuthorised) {
+		a.State, a.LeaseUntil = PaymentAuthorised, w.now
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kadm"
 	"github.com/twmb/franz-go/pkg/kgo"
+	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
 // resume is called when partitions are assigned to this writer, before any of
@@ -92,7 +93,7 @@ func (w *Writer) believed(partitions map[int32]int64) map[int32]int64 {
 // offsetCopy copies positions to Kafka, at most once a second and in the
 // background, for people's lag tools. Nothing here reads them.
 type offsetCopy struct {
-	client *kgo.Client
+	client committing
 	topic  string
 	free   chan struct{} // holds a token while no copy is under way
 	last   time.Time
@@ -102,7 +103,12 @@ type offsetCopy struct {
 
 const copyEvery = time.Second
 
-func newOffsetCopy(client *kgo.Client, topic string) *offsetCopy {
+// committing is what the copy asks of its client.
+type committing interface {
+	CommitOffsetsSync(ctx context.Context, to map[string]map[int32]kgo.EpochOffset, done func(*kgo.Client, *kmsg.OffsetCommitRequest, *kmsg.OffsetCommitResponse, error))
+}
+
+func newOffsetCopy(client committing, topic string) *offsetCopy {
 	c := &offsetCopy{client: client, topic: topic, free: make(chan struct{}, 1), next: map[int32]kgo.EpochOffset{}}
 	c.free <- struct{}{}
 	return c

@@ -54,7 +54,7 @@ func (c ProducerConfig) withDefaults() ProducerConfig {
 // Producer is engine.Stream on Kafka.
 type Producer struct {
 	cfg    ProducerConfig
-	client *kgo.Client
+	client producing
 	tidy   *tidier
 
 	mu     sync.Mutex
@@ -62,6 +62,13 @@ type Producer struct {
 }
 
 var _ engine.Stream = (*Producer)(nil)
+
+// producing is what a Producer asks of its client.
+type producing interface {
+	TryProduce(ctx context.Context, r *kgo.Record, promise func(*kgo.Record, error))
+	Flush(ctx context.Context) error
+	Close()
+}
 
 // place names an outbox entry.
 type place struct {
@@ -96,9 +103,13 @@ func NewProducer(cfg ProducerConfig) (*Producer, error) {
 	if err != nil {
 		return nil, fmt.Errorf("orders: Kafka producer: %w", err)
 	}
+	return newProducer(cfg, client), nil
+}
+
+func newProducer(cfg ProducerConfig, client producing) *Producer {
 	p := &Producer{cfg: cfg, client: client, flying: map[place]*flight{}}
 	p.tidy = &tidier{sales: cfg.Sales, outbox: cfg.Outbox, log: cfg.Log, done: p.forget}
-	return p, nil
+	return p
 }
 
 // clientOptions are what every Kafka client here has: a leader that moves is

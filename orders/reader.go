@@ -11,10 +11,18 @@ import (
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
+// consuming is what a reader asks of its client.
+type consuming interface {
+	committing
+	PollRecords(ctx context.Context, most int) kgo.Fetches
+	AllowRebalance()
+	SetOffsets(to map[string]map[int32]kgo.EpochOffset)
+}
+
 // reader is one Run of a writer: poll, write, announce, and again.
 type reader struct {
 	*Writer
-	client *kgo.Client
+	client consuming
 	tell   *announcer
 	copy   *offsetCopy
 	pace   *pace

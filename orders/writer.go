@@ -112,11 +112,15 @@ func (w *Writer) Run(ctx context.Context) error {
 	tell := newAnnouncer(w.cfg.Notifier, w.cfg.Log)
 	var aside sync.WaitGroup
 	aside.Go(func() { w.watchLag(ctx, admin) })
-	(&reader{Writer: w, client: client, tell: tell, copy: newOffsetCopy(client, w.cfg.Topic), pace: newPace(w.cfg.MaxBatch, w.cfg.CommitTimeout)}).run(ctx)
+	w.reader(client, tell).run(ctx)
 	aside.Wait()
 	tell.close()
 	client.CloseAllowingRebalance() // leaves the group
 	return nil
+}
+
+func (w *Writer) reader(client consuming, tell *announcer) *reader {
+	return &reader{Writer: w, client: client, tell: tell, copy: newOffsetCopy(client, w.cfg.Topic), pace: newPace(w.cfg.MaxBatch, w.cfg.CommitTimeout)}
 }
 
 func (w *Writer) consumerOptions(admin *kadm.Client) []kgo.Opt {

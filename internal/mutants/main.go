@@ -36,7 +36,7 @@ type check struct {
 	args      []string
 }
 
-// suite is a folder, its seeded bugs and the checks that guard it.
+// suite is a folder, or with "" all of them, its seeded bugs and the checks that guard it.
 type suite struct {
 	name, dir string
 	mutants   []mutant
@@ -46,6 +46,7 @@ type suite struct {
 var suites = []suite{
 	{"gate", "reservation/", gateMutants, []check{
 		{"conformance", "reservation", []string{"-test.run", "KeepsItsPromisesOnMiniredis"}},
+		{"batcher's simulation", "reservation", []string{"-test.run", "TestSchedulesOfTheBatcher", "-schedules", "1000"}},
 		{"property", "reservation", []string{"-test.run", "RandomBatchesAgreeWithTheModelOnMiniredis", "-rapid.nofailfile"}},
 		{"unit", "reservation", []string{"-test.short", "-test.timeout", "40s", "-test.run", "WhatArrives|FullQueue|CallerWhoLeaves|TwoEpochs|NotAddUp|NoConnection|Unanswered|ClosedGate|StaleLog|OneCallsBudget"}},
 		{"history", "reservation/history", []string{"-operations", "20000", "-patience", "15s", "-test.run", "WhatClientsSee|WhatNodesKnow|WithKills"}},
@@ -56,6 +57,13 @@ var suites = []suite{
 		{"stories", "engine", []string{"-test.run", "TestCheckout|Late|Attempt|Money|Cancel|Double|Resolve|Queue"}},
 	}},
 	{"writer", "orders/record/", writerMutants, []check{
+		{"record", "orders/record", nil},
+	}},
+	{"truth", "", truthMutants, []check{
+		{"losses", "engine", []string{"-test.run", "TestAGateLost|TestAFaultAtAnyCall|TestMany|Rebuild"}},
+		{"late events", "engine", []string{"-test.run", "TestAnEventThat|TestUnitsOf|TestAKeyWhose|TestAPaymentThatBegins"}},
+		{"simulation", "engine", []string{"-test.run", "TestSchedules", "-schedules", "10000"}},
+		{"relay's and writer's simulation", "orders", []string{"-test.run", "TestSchedules", "-schedules", "1000"}},
 		{"record", "orders/record", nil},
 	}},
 }

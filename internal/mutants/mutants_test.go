@@ -21,7 +21,7 @@ func TestEveryMutantsPatchApplies(t *testing.T) {
 			}
 		}
 	}
-	if len(gateMutants) < 12 || len(checkoutMutants)+len(writerMutants) < 10 {
+	if len(truthMutants) < 10 || len(gateMutants) < 12 || len(checkoutMutants)+len(writerMutants) < 10 {
 		t.Errorf("%d mutants of the gate, %d of the checkout, %d of the writer", len(gateMutants), len(checkoutMutants), len(writerMutants))
 	}
 }

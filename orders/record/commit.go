@@ -20,10 +20,10 @@ import (
 //  3. decide in Go,
 //  4. write orders, ledger, stock, payments, dead letters and the new position.
 //
-// Nearly always no reservation of a batch has an order yet, so step 4 just writes
-// them. If one has, the primary key says so, and the batch is done again with
-// look, which reads the orders that exist in step 2; so is a batch with dead
-// letters. Whoever inserts an order holds the locks of its SKUs first, so that
+// Nearly always no reservation of a batch has an order yet, and no payment has
+// ended, so step 4 just writes them. If one has, the primary key or a look at the
+// payments says so, and the batch is done again with look, which reads what exists
+// in step 2; so is a batch with dead letters. Whoever inserts an order holds the locks of its SKUs first, so that
 // look cannot miss one that another writer is about to commit.
 func (l *Ledger) write(ctx context.Context, tx pgx.Tx, b Batch, look bool) (*decision, error) {
 	d := newDecision(len(b.Entries))
@@ -60,9 +60,11 @@ const existingSQL = `SELECT o.id, o.state, o.provider,
 		coalesce((SELECT p.state FROM payments p WHERE p.id = o.attempt), 'none'), o.reason, o.placed_at
 	FROM orders o WHERE o.id = ANY ($1) AND o.reserved_at BETWEEN $2 AND $3`
 
-// endedSQL finds payments that have ended without an order. A claim of a gate
-// that was lost may come after its payment was cancelled: there is no money for it.
-const endedSQL = `SELECT p.id FROM payments p WHERE p.id = ANY ($1) AND p.state IN ('declined', 'voided', 'refunded')`
+// endedSQL finds payments that have ended without an order, or are about to. A claim
+// of a gate that was lost may come after its payment was cancelled: there is no money
+// for it. Every batch asks once it has locked its payments, since one may have been
+// barred a moment before; if there is one, the batch is done again with look.
+const endedSQL = `SELECT p.id FROM payments p WHERE p.id = ANY ($1) AND (p.barred OR p.state IN ('declined', 'voided', 'refunded'))`
 
 // byIndexSQL makes every statement of the transaction go by its primary keys. A
 // batch touches rows that it names; without statistics, which a table that fills
@@ -91,8 +93,8 @@ func (d *decision) read(ctx context.Context, tx pgx.Tx, b Batch, look bool) erro
 		SELECT k.sale_no, k.no, k.sku, k.unit_price, k.stock, k.sold
 		FROM skus k JOIN unnest($1::bigint[], $2::smallint[]) AS w (sale_no, no) ON w.sale_no = k.sale_no AND w.no = k.no
 		ORDER BY k.sale_no, k.no FOR UPDATE OF k`, sales, nos).Query(d.readSKUs)
-	q.Queue(endedSQL, b.attempts()).Query(d.readEnded)
 	if look {
+		q.Queue(endedSQL, b.attempts()).Query(d.readEnded)
 		q.Queue(existingSQL, b.ids()...).Query(d.readExisting)
 	}
 	err := tx.SendBatch(ctx, q).Close()

@@ -89,6 +89,7 @@ func (d *decision) update(ctx context.Context, tx pgx.Tx, b Batch) error {
 	q := &pgx.Batch{}
 	d.queueStock(q)
 	d.queuePayments(q, b)
+	d.queueEnded(q)
 	d.queueNotices(q)
 	if len(b.From) == 0 {
 		return tx.SendBatch(ctx, q).Close()
@@ -156,6 +157,29 @@ func (d *decision) queuePayments(q *pgx.Batch, b Batch) {
 		FROM unnest($1::bytea[], $2::text[], $3::text[]) AS w (id, provider, ref)
 		WHERE p.id = w.id AND p.state <> ALL ($4)`,
 		ids, providers, refs, beyond)
+}
+
+// queueEnded asks whether one of the new orders has no money. It comes after the
+// update that locks the payments: whoever bars one from now on waits, and finds
+// its lease over.
+func (d *decision) queueEnded(q *pgx.Batch) {
+	if len(d.orders) == 0 {
+		return
+	}
+	ids := make([][]byte, len(d.orders))
+	for i := range d.orders {
+		ids[i] = d.orders[i].Attempt[:]
+	}
+	q.Queue(endedSQL, ids).Query(func(rows pgx.Rows) error {
+		had := len(d.ended)
+		if err := d.readEnded(rows); err != nil {
+			return err
+		}
+		if len(d.ended) > had {
+			return errLook
+		}
+		return nil
+	})
 }
 
 // queueNotices notes, if somebody wants to know, that the storefront is to be

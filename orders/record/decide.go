@@ -78,8 +78,9 @@ func (d *decision) decide(e *Entry) {
 	}
 	if d.ended[ev.Attempt] {
 		// It makes no order, refused or not: another payment of the reservation may.
+		// So nobody is told, for whoever waits may wait for that one.
 		outcome := engine.Outcome{ID: ev.ID, State: engine.Refused, Provider: ev.Provider, Payment: engine.PaymentVoided, Reason: PaymentEnded, PlacedAt: d.now}
-		d.decided = append(d.decided, Decided{Outcome: outcome, ReplyTo: ev.ReplyTo})
+		d.decided = append(d.decided, Decided{Outcome: outcome})
 		return
 	}
 	o := order{Event: ev, state: engine.Confirmed}

@@ -62,6 +62,27 @@ func (a *Attempts) Cancel(ctx context.Context, at engine.Attempt, reason string,
 	return got, takenOver(at, err)
 }
 
+// Bar notes that no event makes an order of an attempt any more. An order that is
+// being written ends the attempt's lease, and this waits for it: so the lease is
+// found over, if not the order. CodeAlreadyPaid if there is one.
+func (a *Attempts) Bar(ctx context.Context, at engine.Attempt) error {
+	n, err := a.change(ctx, `
+		UPDATE payments p SET barred = true, updated_at = clock_timestamp()
+		WHERE p.id = $1 AND p.lease_until = $2 AND p.lease_until > clock_timestamp() AND p.state IN `+unfinished+`
+			AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation) AND o.attempt = p.id)`,
+		at.ID[:], at.LeaseUntil)
+	if err != nil || n == 1 {
+		return err
+	}
+	switch o, err := (&Orders{a.db}).Order(ctx, at.Reservation); {
+	case err == nil && o.Attempt == at.ID:
+		return engine.E(engine.CodeAlreadyPaid, "payment attempt %s has become order %s", at.ID, o.ID.Order())
+	case err != nil && engine.CodeOf(err) != engine.CodeNotFound:
+		return err
+	}
+	return engine.E(engine.CodeAttemptInProgress, "payment attempt %s was taken over, or has ended", at.ID).After(time.Second)
+}
+
 func takenOver(at engine.Attempt, err error) error {
 	if engine.CodeOf(err) != engine.CodeNotFound {
 		return err

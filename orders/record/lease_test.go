@@ -1,6 +1,7 @@
 package record_test
 
 import (
+	"sync"
 	"testing"
 	"time"
 
@@ -212,4 +213,64 @@ func TestAnUnknownAttemptIsListedThoughAnotherPaid(t *testing.T) {
 	if got, err := a.OfReservation(t.Context(), ev.ID); err != nil || len(got) != 2 {
 		t.Errorf("%v, %v", got, err)
 	}
+}
+
+// Whoever bars an attempt may void its money, so no event makes an order of it from
+// then on; whoever finds an order leaves the money alone.
+func TestABarredAttemptMakesNoOrderAndAnOrderBarsTheBar(t *testing.T) {
+	db, _ := openRecord(t)
+	l, a, orders := ledger(t, db), record.NewAttempts(db), record.NewOrders(db)
+	s := create(t, db, "drop", 1000)
+	next, barred, ordered := int64(0), 0, 0
+	for i := range 100 {
+		ev := event(s, 1, 0)
+		ev.ID.Created += int64(i) // nonces run out
+		ev.Attempt = engine.NewAttemptID(ev.ID, "key")
+		at := begin(t, a, ev, long)
+		var r record.Result
+		var err, barErr error
+		both := []func(){
+			func() { barErr = a.Bar(t.Context(), at) },
+			func() { r, err = l.Commit(t.Context(), batch(next, ev)) },
+		}
+		var other sync.WaitGroup
+		began := make(chan struct{})
+		other.Go(func() { close(began); both[i%2]() })
+		if i%4 > 1 {
+			other.Wait() // one after the other; else side by side
+		}
+		<-began
+		both[1-i%2]()
+		other.Wait()
+		if err != nil {
+			t.Fatal(err)
+		}
+		next = r.Next[0]
+		_, err = orders.Order(t.Context(), ev.ID)
+		switch {
+		case barErr == nil && engine.CodeOf(err) == engine.CodeNotFound && r.Decided[0].Reason == record.PaymentEnded:
+			barred++
+		case err == nil && (engine.CodeOf(barErr) == engine.CodeAlreadyPaid || engine.CodeOf(barErr) == engine.CodeAttemptInProgress) && r.Decided[0].State == engine.Confirmed:
+			ordered++
+		default:
+			t.Fatalf("barred: %v; order: %v; decided: %+v", barErr, err, r.Decided)
+		}
+	}
+	if barred < 20 || ordered < 20 {
+		t.Errorf("%d barred, %d ordered: one of the two was hardly tried", barred, ordered)
+	}
+
+	ev := event(s, 1, 0)
+	at := begin(t, a, ev, long)
+	for range 2 {
+		if err := a.Bar(t.Context(), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if r := commit(t, l, batch(next, ev)); r.Decided[0].Reason != record.PaymentEnded || r.Decided[0].ReplyTo != "" {
+		t.Errorf("%+v", r.Decided)
+	}
+	late := begin(t, a, event(s, 1, 0), over)
+	wantCode(t, a.Bar(t.Context(), late), engine.CodeAttemptInProgress)
+	wantCode(t, a.Bar(t.Context(), engine.Attempt{ID: at.ID, Reservation: at.Reservation}), engine.CodeAttemptInProgress)
 }

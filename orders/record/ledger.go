@@ -138,7 +138,7 @@ func (l *Ledger) once(ctx context.Context, b Batch) (d *decision, err error) {
 		switch {
 		case err == nil && look:
 			l.look.Add(-1)
-		case wantsLook(err) && !look:
+		case wantsLook(err) && !look, errors.Is(err, errLook): // barred while it looked
 			look = true
 			l.look.Store(lookFor)
 			continue

@@ -277,7 +277,7 @@ func TestAnEventWhosePaymentHasEndedMakesNoOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	r := commit(t, l, batch(0, ended, paid))
-	if len(r.Decided) != 2 || r.Decided[0].State != engine.Refused || r.Decided[0].Reason != record.PaymentEnded || r.Decided[1].State != engine.Confirmed {
+	if len(r.Decided) != 2 || r.Decided[0].State != engine.Refused || r.Decided[0].Reason != record.PaymentEnded || r.Decided[0].ReplyTo != "" || r.Decided[1].State != engine.Confirmed {
 		t.Fatalf("%+v", r.Decided)
 	}
 	if o, err := record.NewOrders(db).Order(t.Context(), paid.ID); err != nil || o.Attempt != paid.Attempt || o.State != engine.Confirmed {
