@@ -8,9 +8,10 @@ GO ?= go
 PKG ?= ./...
 # Options for the demo and the benchmark, as in: make demo ARGS="--listen :8080"
 ARGS ?=
-# What `make chaos` runs: how many seeds, how long each, how many at once.
+# What `make chaos` runs: how many seeds, buyers per second, how long each, how many at once.
 SEED ?= 1
 SEEDS ?= 20
+RATE ?= 40
 DURATION ?= 30s
 PARALLEL ?= $(shell n=$$(nproc 2>/dev/null || echo 2); echo $$(( n > 2 ? n / 2 : 2 )))
 # The repository may be a plain copy without its .git.
@@ -60,7 +61,12 @@ storm: ## 10,000 checkouts at a provider that declines, hangs, errs and falls si
 .PHONY: chaos
 chaos: build ## random overlapping faults under load, then verify, SEEDS=20 times of DURATION=30s: minutes
 	@scripts/deps.sh
-	bin/flashsale chaos --seed $(SEED) --seeds $(SEEDS) --duration $(DURATION) --parallel $(PARALLEL) --keep-logs bin/chaos-logs $(ARGS)
+	bin/flashsale chaos --seed $(SEED) --seeds $(SEEDS) --duration $(DURATION) --parallel $(PARALLEL) --rate $(RATE) --summary bin/chaos.json --keep-logs bin/chaos-logs $(ARGS)
+
+.PHONY: failover
+failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
+	@scripts/deps.sh
+	bin/flashsale chaos --alone --faults redis.failover --for 1s --rate 500 --checkouts 100 --duration 10s --seed $(SEED) --seeds $(SEEDS) --summary bin/failover.json --keep-logs bin/failover-logs $(ARGS)
 
 .PHONY: faults
 faults: build ## each fault alone: what buyers are told, how long it hurts, and verify; into docs/faults.md: minutes

@@ -49,6 +49,7 @@ type Config struct {
 	Limit    int                                                // units that one buyer may have; 0: unknown
 	Verify   func(ctx context.Context) (json.RawMessage, error) // the engine's verdict as JSON, asked at the end; an error fails the run; nil: not asked
 	Progress io.Writer                                          // a line each second; nil: none
+	Answered func(o Outcome)                                    // told of each answer to a reserve or a checkout when it comes, by many at once; nil: nobody
 }
 
 // maxArrivals bounds what a run keeps in memory.

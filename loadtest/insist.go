@@ -29,6 +29,9 @@ func (v *visit) insist(ctx context.Context, c call) (answer, bool) {
 		a := v.sender.send(c)
 		a.repeats = try
 		v.tally.answered(Outcome{c.step, a.status, a.code})
+		if v.cfg.Answered != nil {
+			v.cfg.Answered(Outcome{c.step, a.status, a.code})
+		}
 		if !a.transient() || try >= v.cfg.MaxRetries || a.retryAfter > v.cfg.MaxRetryAfter {
 			return a, true
 		}

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -19,19 +20,22 @@ import (
 
 // chaosCmd lets faults happen under load, on real parts that it starts itself.
 type chaosCmd struct {
-	Seed     uint64        `help:"Draws the plan; the first one's, with --seeds." default:"1"`
-	Seeds    int           `help:"How many seeds, from --seed on." default:"1"`
-	Parallel int           `help:"How many of them at once." default:"1"`
-	Duration time.Duration `help:"How long the crowd comes." default:"30s"`
-	Rate     float64       `help:"Buyers per second." default:"40"`
-	Faults   []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
-	Alone    bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
-	Markdown string        `help:"With --alone: write the table into this file, between its marks." placeholder:"FILE"`
-	KeepLogs string        `help:"Copy the nodes' logs of a run that failed here." placeholder:"DIR"`
-	named    bool
-	DryRun   bool `help:"Print the plan, and run nothing."`
-	JSON     bool `help:"Print JSON for machines: one report, or with --seeds a list."`
-	Quiet    bool `help:"No progress lines."`
+	Seed      uint64        `help:"Draws the plan; the first one's, with --seeds." default:"1"`
+	Seeds     int           `help:"How many seeds, from --seed on." default:"1"`
+	Parallel  int           `help:"How many of them at once." default:"1"`
+	Duration  time.Duration `help:"How long the crowd comes; default: 30s, with --alone as long as it takes."`
+	Rate      float64       `help:"Buyers per second." default:"40"`
+	Checkouts float64       `help:"Instead of the mixed crowd: so many per second of --rate check out, all others only reserve."`
+	Faults    []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
+	Alone     bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
+	For       time.Duration `help:"With --alone: how long the fault lasts; default: the middle of what plans draw."`
+	Summary   string        `help:"Add the runs to this file (JSON), and print the totals of all that are in it." placeholder:"FILE"`
+	Markdown  string        `help:"With --alone: write the table into this file, between its marks." placeholder:"FILE"`
+	KeepLogs  string        `help:"Copy the nodes' logs of a run that failed here." placeholder:"DIR"`
+	named     bool
+	DryRun    bool `help:"Print the plan, and run nothing."`
+	JSON      bool `help:"Print JSON for machines: one report, or with --seeds a list."`
+	Quiet     bool `help:"No progress lines."`
 }
 
 func (c *chaosCmd) Run(w *world) error {
@@ -42,6 +46,16 @@ func (c *chaosCmd) Run(w *world) error {
 		c.Faults = chaos.Faults()
 	} else {
 		c.named = true
+	}
+	if c.Checkouts < 0 || c.Checkouts > c.Rate || c.For < 0 || c.Duration < 0 || c.For > 0 && !c.Alone {
+		return fail(exitUsage, "--checkouts must be between 0 and --rate, --duration and --for positive, and --for goes with --alone")
+	}
+	if c.Duration == 0 && !c.Alone {
+		c.Duration = 30 * time.Second
+	}
+	kept, err := c.kept()
+	if err != nil {
+		return err
 	}
 	document, err := c.document()
 	if err != nil {
@@ -87,7 +101,47 @@ func (c *chaosCmd) Run(w *world) error {
 	if err := c.print(w, reports); err != nil {
 		return err
 	}
+	if c.Summary != "" {
+		if err := c.summarise(w, kept, reports); err != nil {
+			return err
+		}
+	}
 	return verdictOf(reports)
+}
+
+// kept reads the summary that runs are added to: before the minutes, not after.
+func (c *chaosCmd) kept() ([]byte, error) {
+	if c.Summary == "" {
+		return nil, nil
+	}
+	b, err := os.ReadFile(c.Summary)
+	if err == nil {
+		_, err = chaos.Merge(b, nil)
+	} else if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fail(exitUsage, "--summary %s: %v", c.Summary, err)
+	}
+	return b, nil
+}
+
+func (c *chaosCmd) summarise(w *world, kept []byte, reports []chaos.Report) error {
+	s, err := chaos.Merge(kept, reports)
+	if err != nil {
+		return err
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(c.Summary, append(b, '\n'), 0o644); err != nil { //nolint:gosec // figures for everyone
+		return err
+	}
+	if !c.JSON {
+		_, err = fmt.Fprintf(w.stdout, "%s: %s", c.Summary, s)
+	}
+	return err
 }
 
 // document reads the file that the table goes into: before the minutes, not after.
@@ -114,17 +168,19 @@ func (c *chaosCmd) configs(w *world) ([]chaos.Config, error) {
 	var out []chaos.Config
 	n := c.Seeds
 	if c.Alone {
-		n = len(c.Faults)
+		n = len(c.Faults) * c.Seeds
 	}
 	for i := range n {
-		cfg := chaos.Config{Self: []string{self}, Seed: c.Seed + uint64(i), Duration: c.Duration, Rate: c.Rate, Faults: c.Faults}
+		cfg := chaos.Config{Self: []string{self}, Seed: c.Seed + uint64(i), Duration: c.Duration, Rate: c.Rate, Pay: c.Checkouts, Faults: c.Faults}
 		name := fmt.Sprintf("seed-%d", cfg.Seed)
 		if c.Alone {
-			alone, err := chaos.Alone(c.Faults[i], c.Seed)
+			fault := c.Faults[i/c.Seeds]
+			cfg.Seed = c.Seed + uint64(i%c.Seeds)
+			alone, err := chaos.Alone(fault, cfg.Seed, c.For, c.Duration)
 			if err != nil {
 				return nil, &exit{exitUsage, err}
 			}
-			cfg.Seed, cfg.Plan, cfg.Duration, name = c.Seed, &alone, alone.Duration, c.Faults[i]
+			cfg.Plan, cfg.Duration, name = &alone, alone.Duration, fmt.Sprintf("%s-%d", fault, cfg.Seed)
 		}
 		if c.KeepLogs != "" {
 			cfg.KeepLogs = filepath.Join(c.KeepLogs, name)
@@ -165,9 +221,18 @@ func (c *chaosCmd) plans(w *world, configs []chaos.Config) error {
 // replay is the command that runs one of them again.
 func (c *chaosCmd) replay(cfg chaos.Config) string {
 	s := fmt.Sprintf("flashsale chaos --seed %d --rate %g", cfg.Seed, c.Rate)
+	if c.Checkouts > 0 {
+		s += fmt.Sprintf(" --checkouts %g", c.Checkouts)
+	}
 	switch {
 	case c.Alone:
-		return s + " --alone --faults " + cfg.Plan.Events[0].Fault
+		s += " --alone --faults " + cfg.Plan.Events[0].Fault
+		if c.For > 0 {
+			s += " --for " + c.For.String()
+		}
+		if c.Duration == 0 {
+			return s
+		}
 	case c.named:
 		s += " --faults " + strings.Join(c.Faults, ",")
 	}

@@ -74,6 +74,16 @@ func number(s string) int64 {
 	return n
 }
 
+// lost counts the orders that buyers were told of and that the record has not as confirmed.
+func (b books) lost(told []loadtest.Told) (n int) {
+	for _, t := range told {
+		if o, there := b.orders[t.Order]; !there || o.state != string(engine.Confirmed) {
+			n++
+		}
+	}
+	return n
+}
+
 // wrongs compares the books with each other and with what buyers were told.
 func (b books) wrongs(told []loadtest.Told) (out []string) {
 	wrong := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }

@@ -20,13 +20,22 @@ type buyers struct {
 	abandon      float64
 }
 
-var kinds = []buyers{
+var mixed = []buyers{
 	{"one", "pm_card_visa", 34, 0.1},
 	{"three", "pm_card_visa", 34, 0.1},
 	{"one", "pm_card_chargeDeclined", 8, 0},
 	{"three", "pm_sandbox_timeoutAfterCharge", 8, 0},
 	{"one", "pm_sandbox_errorAfterCharge", 8, 0},
 	{"three", "pm_sandbox_slow", 8, 0},
+}
+
+// kinds are the buyers of this world.
+func (w *world) kinds() []buyers {
+	if w.cfg.Pay == 0 {
+		return mixed
+	}
+	leave := 1 - w.cfg.Pay/w.cfg.Rate
+	return []buyers{{"one", "pm_card_visa", 50, leave}, {"three", "pm_card_visa", 50, leave}}
 }
 
 // crowd is what the buyers saw.
@@ -45,6 +54,7 @@ type crowd struct {
 	Unfinished int64            `json:"unfinished"`
 	Dropped    int64            `json:"dropped"`
 	Retries    int64            `json:"retries"`
+	Answers    map[string]int64 `json:"answers"`  // all, by step, status and code
 	Errors     map[string]int64 `json:"errors"`   // answers that a sale which goes well does not give
 	Failures   map[string]int64 `json:"failures"` // what those who failed were told last
 
@@ -55,11 +65,11 @@ type crowd struct {
 // come brings the crowd, and waits until every buyer has an answer that is
 // final, or ctx ends.
 func (w *world) come(ctx context.Context) (crowd, error) {
-	c := crowd{Errors: map[string]int64{}, Failures: map[string]int64{}}
+	c := crowd{Answers: map[string]int64{}, Errors: map[string]int64{}, Failures: map[string]int64{}}
 	var mu sync.Mutex
 	var all sync.WaitGroup
 	var failed error
-	for i, k := range kinds {
+	for i, k := range w.kinds() {
 		stock := map[string]int64{}
 		var skus []string
 		for _, s := range w.sales() {
@@ -75,7 +85,8 @@ func (w *world) come(ctx context.Context) (crowd, error) {
 			r, err := loadtest.Run(ctx, loadtest.Config{API: w.front.url(), Sale: k.sale, SKUs: skus, BuyerKey: []byte(buyerKey), Run: fmt.Sprintf("chaos%d", i),
 				Rate: rate, Duration: w.cfg.Duration, Seed: w.cfg.Seed + uint64(i), Buyers: max(int(rate*w.cfg.Duration.Seconds()*0.8), 1), // some come twice
 				PaymentMethod: k.method, Abandon: k.abandon, Hesitate: 300 * time.Millisecond, Wait: 2 * time.Second, Timeout: 4 * time.Second,
-				MaxRetries: 1_000_000, MaxRetryAfter: time.Minute, PollFor: time.Hour, ReadBack: -1, Stock: stock, Limit: perBuyer, Connections: 512})
+				MaxRetries: 1_000_000, MaxRetryAfter: time.Minute, PollFor: time.Hour, ReadBack: -1, Stock: stock, Limit: perBuyer, Connections: 512,
+				Answered: func(o loadtest.Outcome) { w.heard(k.sale, o) }})
 			mu.Lock()
 			defer mu.Unlock()
 			c.add(r)
@@ -103,6 +114,9 @@ func (c *crowd) add(r loadtest.Report) {
 	c.Unfinished += r.Unfinished
 	c.Dropped += r.Dropped
 	c.Retries += r.Retries
+	for _, a := range r.Answers {
+		c.Answers[a.String()] += a.Count
+	}
 	for k, n := range r.Errors {
 		c.Errors[k] += n
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"slices"
 	"strings"
 	"time"
@@ -17,7 +18,7 @@ const (
 
 // Alone is the plan in which one fault happens alone, in the middle of a load:
 // as long and as hard as plans have it on average.
-func Alone(name string, seed uint64) (Plan, error) {
+func Alone(name string, seed uint64, long, duration time.Duration) (Plan, error) {
 	f, there := faults[name]
 	if !there {
 		return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(), ", "))
@@ -26,7 +27,19 @@ func Alone(name string, seed uint64) (Plan, error) {
 	if e.Amount == 0 {
 		e.Amount = f.high
 	}
-	return Plan{Seed: seed, Duration: e.End() + calmAfter, Events: []Event{e}}, nil
+	if long > 0 {
+		e.For = long
+	}
+	least := e.End() + calmAfter
+	if duration == 0 {
+		duration = least
+	}
+	if duration < least {
+		return Plan{}, fmt.Errorf("%s alone, for %s, needs a duration of %s", name, e.For, least)
+	}
+	// Where there is time, each seed has its own moment.
+	e.At += time.Duration(rand.New(rand.NewPCG(seed, 0xc4a05)).Int64N(int64(duration-least) + 1)).Truncate(10 * time.Millisecond) //nolint:gosec // repeatable by its seed
+	return Plan{Seed: seed, Duration: duration, Events: []Event{e}}, nil
 }
 
 // Parts of a document between which Matrix puts its table.

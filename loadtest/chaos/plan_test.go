@@ -72,7 +72,7 @@ func TestEveryFaultIsDescribedAndCanBePlayedAlone(t *testing.T) {
 		if f.does == "" || f.expect == "" || f.part == "" || f.begin == nil || f.least <= 0 || f.most < f.least || (f.unit == "") != (f.high == 0) {
 			t.Errorf("%s is not complete: %+v", name, f)
 		}
-		p, err := Alone(name, 1)
+		p, err := Alone(name, 1, 0, 0)
 		if err != nil || len(p.Events) != 1 || p.Events[0].End() >= p.Duration {
 			t.Errorf("%s alone: %+v, %v", name, p, err)
 		}

@@ -2,6 +2,9 @@ package chaos
 
 import (
 	"context"
+	"strconv"
+	"strings"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 )
@@ -46,11 +49,16 @@ func flushRedis(ctx context.Context, w *world, _ Event) (healer, error) {
 // failOver stops the replica, so that what it has grows old, and when the time
 // is over kills the master and has the replica in its place: started without a
 // word about a master, it is one. The old master follows it.
-func failOver(_ context.Context, w *world, _ Event) (healer, error) {
+func failOver(ctx context.Context, w *world, e Event) (healer, error) {
+	before := written(ctx, w.redis)
+	stopped := time.Now()
 	return func(ctx context.Context) error {
+		missed := written(ctx, w.redis) - before
 		if err := w.redis.Kill(); err != nil {
 			return err
 		}
+		w.lagged(stopped, time.Now())
+		w.note("%s: the replica had stood still for %.2f s and lacked %d bytes of commands when its master died", e.Fault, time.Since(stopped).Seconds(), missed)
 		if err := w.replica.Restart(ctx); err != nil {
 			return err
 		}
@@ -63,4 +71,16 @@ func failOver(_ context.Context, w *world, _ Event) (healer, error) {
 		}
 		return w.follow(ctx)
 	}, w.replica.Kill()
+}
+
+// written is how far the commands of a master go, in bytes; 0 if it does not say.
+func written(ctx context.Context, b *devstack.Backend) int64 {
+	info, err := devstack.RedisDo(ctx, b.URL, "INFO", "replication")
+	_, rest, found := strings.Cut(info, "master_repl_offset:")
+	if err != nil || !found {
+		return 0
+	}
+	digits, _, _ := strings.Cut(rest, "\r\n")
+	n, _ := strconv.ParseInt(digits, 10, 64) // 0 it is
+	return n
 }

@@ -23,7 +23,9 @@ type Report struct {
 	Crowd        crowd            `json:"crowd"`
 	Acknowledged int              `json:"acknowledged"` // orders that buyers were told are confirmed
 	Probes       int64            `json:"probes"`
-	Seen         map[string]int64 `json:"probes_told"`     // of the probes that were not well, what came at the first try
+	Seen         map[string]int64 `json:"probes_told"`       // of the probes that were not well, what came at the first try
+	OrdersLost   int              `json:"acknowledged_lost"` // of the acknowledged, those that the record does not have as confirmed
+	Failover     *Failover        `json:"failover,omitempty"`
 	Normal       Normal           `json:"normal_after_s"`  // after the last fault was healed
 	Verify       json.RawMessage  `json:"verify"`          // the engine's own verdict
 	Notes        []string         `json:"notes"`           // what the faults have to tell
@@ -110,6 +112,9 @@ func (r Report) String() string {
 	fmt.Fprintf(&b, "they were told besides: %s\n", most(c.Errors))
 	fmt.Fprintf(&b, "%d probes were well at the first try but for: %s\n", r.Probes, most(r.Seen))
 	fmt.Fprintf(&b, "after the last fault was healed: selling again after %.1f s, ordering after %.1f s\n", r.Normal.Selling, r.Normal.Ordering)
+	if f := r.Failover; f != nil {
+		fmt.Fprintf(&b, "%s\n", f)
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}

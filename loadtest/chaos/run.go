@@ -21,6 +21,7 @@ type Config struct {
 	Seed     uint64
 	Duration time.Duration // of the load
 	Rate     float64       // buyers per second
+	Pay      float64       // of them, how many per second check out; 0: the mixed crowd, nearly all
 	Faults   []string      // from which the plan is drawn; empty: all
 	Plan     *Plan         // instead of one drawn from the seed
 	KeepLogs string        // where to copy the logs of a run that failed; empty: nowhere
@@ -110,6 +111,7 @@ func (w *world) through(ctx context.Context, plan Plan, r *Report) error {
 	watching.Wait()
 	r.Probes, r.Seen = p.seen(loadBegan, time.Now())
 	r.deaths(w)
+	r.Failover = w.failover(plan, loadBegan)
 	if err != nil {
 		return err
 	}
@@ -208,6 +210,7 @@ func (w *world) audit(ctx context.Context, r *Report, p *prober) error {
 	}
 	told := append(r.Crowd.told, p.orders()...)
 	r.Acknowledged = len(told)
+	r.OrdersLost = b.lost(told)
 	for _, text := range append(b.wrongs(told), r.Crowd.contradictions...) {
 		r.wrong("%s", text)
 	}

@@ -68,9 +68,13 @@ func (w *world) awaitOpen(ctx context.Context) error {
 
 func (w *world) sales() []sale {
 	half := int64(w.cfg.Rate * w.cfg.Duration.Seconds() / 2) // arrivals at each sale
+	stock := max(half/5, 4)
+	if w.cfg.Pay > 0 { // nearly enough for all: they are to be held, and the end is to be tight
+		stock = max(half*17/40, 4)
+	}
 	return []sale{
-		{id: "one", skus: []string{"A", "B"}, stock: max(half/5, 4), shards: 1, ttl: 8 * time.Second},
-		{id: "three", skus: []string{"A", "B"}, stock: max(half/5, 4), shards: 3, ttl: 8 * time.Second},
+		{id: "one", skus: []string{"A", "B"}, stock: stock, shards: 1, ttl: 8 * time.Second},
+		{id: "three", skus: []string{"A", "B"}, stock: stock, shards: 3, ttl: 8 * time.Second},
 		{id: probeSale, skus: []string{"P"}, stock: 1_000_000, shards: 1, ttl: 5 * time.Second},
 	}
 }

@@ -43,6 +43,9 @@ type world struct {
 	notes []string  // what faults have to tell, such as connections cut
 	last  time.Time // when the cause of a fault was taken away last; what has to start again starts then
 	order []func()
+
+	heardOf  []heard   // what the crowd was told
+	lag, end time.Time // when the replica that took over stopped listening, and when its master died
 }
 
 func (w *world) atEnd(f func()) { w.order = append(w.order, f) }
