@@ -28,6 +28,7 @@ type chaosCmd struct {
 	Checkouts float64       `help:"Instead of the mixed crowd: so many per second of --rate check out, all others only reserve."`
 	Faults    []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
 	Alone     bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
+	Nodes     int           `help:"With --alone, and a fault that is not a node's: how many nodes." default:"3"`
 	For       time.Duration `help:"With --alone: how long the fault lasts; default: the middle of what plans draw."`
 	Summary   string        `help:"Add the runs to this file (JSON), and print the totals of all that are in it." placeholder:"FILE"`
 	Markdown  string        `help:"With --alone: write the table into this file, between its marks." placeholder:"FILE"`
@@ -49,6 +50,9 @@ func (c *chaosCmd) Run(w *world) error {
 	}
 	if c.Checkouts < 0 || c.Checkouts > c.Rate || c.For < 0 || c.Duration < 0 || c.For > 0 && !c.Alone {
 		return fail(exitUsage, "--checkouts must be between 0 and --rate, --duration and --for positive, and --for goes with --alone")
+	}
+	if c.Nodes < 1 || c.Nodes > 16 || c.Nodes != chaos.Nodes && !c.Alone {
+		return fail(exitUsage, "--nodes must be between 1 and 16, and goes with --alone")
 	}
 	if c.Duration == 0 && !c.Alone {
 		c.Duration = 30 * time.Second
@@ -180,6 +184,10 @@ func (c *chaosCmd) configs(w *world) ([]chaos.Config, error) {
 			if err != nil {
 				return nil, &exit{exitUsage, err}
 			}
+			if c.Nodes < chaos.Nodes && strings.HasPrefix(fault, "node.") {
+				return nil, fail(exitUsage, "%s needs %d nodes", fault, chaos.Nodes)
+			}
+			cfg.Nodes = c.Nodes
 			cfg.Plan, cfg.Duration, name = &alone, alone.Duration, fmt.Sprintf("%s-%d", fault, cfg.Seed)
 		}
 		if c.KeepLogs != "" {
@@ -227,6 +235,9 @@ func (c *chaosCmd) replay(cfg chaos.Config) string {
 	switch {
 	case c.Alone:
 		s += " --alone --faults " + cfg.Plan.Events[0].Fault
+		if c.Nodes != chaos.Nodes {
+			s += fmt.Sprintf(" --nodes %d", c.Nodes)
+		}
 		if c.For > 0 {
 			s += " --for " + c.For.String()
 		}

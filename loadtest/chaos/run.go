@@ -23,6 +23,7 @@ type Config struct {
 	Rate     float64       // buyers per second
 	Pay      float64       // of them, how many per second check out; 0: the mixed crowd, nearly all
 	Faults   []string      // from which the plan is drawn; empty: all
+	Nodes    int           // with Plan: how many nodes; 0: Nodes
 	Plan     *Plan         // instead of one drawn from the seed
 	KeepLogs string        // where to copy the logs of a run that failed; empty: nowhere
 	Progress io.Writer     // nil: none

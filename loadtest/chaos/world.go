@@ -15,7 +15,7 @@ import (
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 )
 
-// Nodes is how many nodes of the engine a world has.
+// Nodes is how many nodes of the engine a world has, and a plan reckons with.
 const Nodes = 3
 
 const (
@@ -24,6 +24,13 @@ const (
 	webhookSecret = "whsec_Y2hhb3MtY2hhb3MtY2hhb3M=" //nolint:gosec // of a world that lives for a minute, on loopback
 	startPatience = 3 * time.Minute
 )
+
+func (c *Config) nodes() int {
+	if c.Nodes > 0 && c.Plan != nil {
+		return c.Nodes
+	}
+	return Nodes
+}
 
 // world is everything that runs.
 type world struct {
@@ -108,7 +115,14 @@ func (w *world) startBackends(ctx context.Context) error {
 		wire **wire
 		name string
 	}{{&w.toRedis, "redis"}, {&w.toPG, "postgres"}, {&w.toKafka, "kafka"}} {
-		if *into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(ports[i])); err != nil {
+		*into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(ports[i]))
+		for try := 0; err != nil && try < 5; try++ { // another world may have taken the port since
+			var other []int
+			if other, err = devstack.FreePorts(1); err == nil {
+				*into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(other[0]))
+			}
+		}
+		if err != nil {
 			return err
 		}
 		w.atEnd((*into.wire).close)
@@ -146,13 +160,13 @@ func (w *world) follow(ctx context.Context) error {
 }
 
 func (w *world) startProvider(ctx context.Context) error {
-	ports, err := devstack.FreePorts(1 + 2*Nodes)
+	ports, err := devstack.FreePorts(1 + 2*w.cfg.nodes())
 	if err != nil {
 		return err
 	}
 	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
 	var apis []string
-	for i := range Nodes {
+	for i := range w.cfg.nodes() {
 		apis, w.admins = append(apis, at(1+2*i)), append(w.admins, "http://"+at(2+2*i))
 	}
 	if w.front, err = newFront(ctx, apis); err != nil {
@@ -168,7 +182,7 @@ func (w *world) startProvider(ctx context.Context) error {
 }
 
 func (w *world) startNodes(ctx context.Context) error {
-	for i := range Nodes {
+	for i := range w.cfg.nodes() {
 		n := newNode(&node{name: fmt.Sprintf("node %d", i), log: filepath.Join(w.dir, fmt.Sprintf("node%d.log", i)), env: w.cfg.Env, ready: w.admins[i] + "/readyz",
 			command: w.serve("--listen", w.front.nodes[i], "--admin-listen", w.admins[i][len("http://"):])})
 		w.nodes = append(w.nodes, n)
