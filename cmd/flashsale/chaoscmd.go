@@ -74,23 +74,34 @@ func (c *chaosCmd) Run(w *world) error {
 	}
 	reports := make([]chaos.Report, len(configs))
 	var g errgroup.Group
-	g.SetLimit(c.Parallel)
 	var out sync.Mutex
-	for i, cfg := range configs {
-		g.Go(func() error {
-			r, err := chaos.Run(w, cfg)
+	next := make(chan int, len(configs))
+	for i := range configs {
+		next <- i
+	}
+	close(next)
+	run := func(l *chaos.Lane) {
+		defer l.Close()
+		for i := range next {
+			cfg := configs[i]
+			r, err := l.Run(w, cfg)
 			if err != nil {
 				r.Error, r.Pass = err.Error(), false
 			}
 			r.Replay = c.replay(cfg)
 			reports[i] = r
 			out.Lock()
-			defer out.Unlock()
 			if !c.JSON && (len(configs) == 1 || !r.Pass) {
 				fmt.Fprintln(w.stdout, r)
 			}
-			return nil
-		})
+			if kept, err = c.keep(kept, r); err != nil {
+				w.log.Warn("the summary is not written", "err", err)
+			}
+			out.Unlock()
+		}
+	}
+	for range min(c.Parallel, len(configs)) {
+		g.Go(func() error { run(new(chaos.Lane)); return nil })
 	}
 	_ = g.Wait() // each says in its report how it went
 	if document != "" {
@@ -106,7 +117,7 @@ func (c *chaosCmd) Run(w *world) error {
 		return err
 	}
 	if c.Summary != "" {
-		if err := c.summarise(w, kept, reports); err != nil {
+		if err := c.totals(w, kept); err != nil {
 			return err
 		}
 	}
@@ -130,16 +141,29 @@ func (c *chaosCmd) kept() ([]byte, error) {
 	return b, nil
 }
 
-func (c *chaosCmd) summarise(w *world, kept []byte, reports []chaos.Report) error {
-	s, err := chaos.Merge(kept, reports)
+// keep adds a run to the summary at once: an hour of runs may be cut short.
+func (c *chaosCmd) keep(kept []byte, r chaos.Report) ([]byte, error) {
+	if c.Summary == "" {
+		return nil, nil
+	}
+	s, err := chaos.Merge(kept, []chaos.Report{r})
 	if err != nil {
-		return err
+		return kept, err
 	}
 	b, err := json.MarshalIndent(s, "", "  ")
 	if err != nil {
+		return kept, err
+	}
+	return b, os.WriteFile(c.Summary, append(b, '\n'), 0o644) //nolint:gosec // figures for everyone
+}
+
+// totals prints what the summary has now, and writes it once more: if that fails, it is said.
+func (c *chaosCmd) totals(w *world, kept []byte) error {
+	s, err := chaos.Merge(kept, nil)
+	if err != nil {
 		return err
 	}
-	if err := os.WriteFile(c.Summary, append(b, '\n'), 0o644); err != nil { //nolint:gosec // figures for everyone
+	if err := os.WriteFile(c.Summary, append(kept, '\n'), 0o644); err != nil { //nolint:gosec // figures for everyone
 		return err
 	}
 	if !c.JSON {

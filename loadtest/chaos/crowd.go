@@ -70,6 +70,7 @@ func (w *world) come(ctx context.Context) (crowd, error) {
 	var all sync.WaitGroup
 	var failed error
 	for i, k := range w.kinds() {
+		k.sale = w.named(k.sale)
 		stock := map[string]int64{}
 		var skus []string
 		for _, s := range w.sales() {
@@ -82,7 +83,7 @@ func (w *world) come(ctx context.Context) (crowd, error) {
 		}
 		rate := w.cfg.Rate * k.percent / 100
 		all.Go(func() {
-			r, err := loadtest.Run(ctx, loadtest.Config{API: w.front.url(), Sale: k.sale, SKUs: skus, BuyerKey: []byte(buyerKey), Run: fmt.Sprintf("chaos%d", i),
+			r, err := loadtest.Run(ctx, loadtest.Config{API: w.front.url(), Sale: k.sale, SKUs: skus, BuyerKey: []byte(buyerKey), Run: fmt.Sprintf("chaos%d-%d", w.round, i),
 				Rate: rate, Duration: w.cfg.Duration, Seed: w.cfg.Seed + uint64(i), Buyers: max(int(rate*w.cfg.Duration.Seconds()*0.8), 1), // some come twice
 				PaymentMethod: k.method, Abandon: k.abandon, Hesitate: 300 * time.Millisecond, Wait: 2 * time.Second, Timeout: 4 * time.Second,
 				MaxRetries: 1_000_000, MaxRetryAfter: time.Minute, PollFor: time.Hour, ReadBack: -1, Stock: stock, Limit: perBuyer, Connections: 512,

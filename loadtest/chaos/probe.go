@@ -33,8 +33,8 @@ func (p probe) ok() bool { return p.reserve == "" && p.order == "" }
 // prober sends a probe every so often, whatever became of the others: what a
 // buyer who came at that moment would have seen at the first try.
 type prober struct {
-	front, run string
-	client     *http.Client
+	front, sale, run string
+	client           *http.Client
 
 	mu   sync.Mutex
 	done []probe
@@ -65,7 +65,7 @@ func (p *prober) try(ctx context.Context, n int) {
 	}
 	out := probe{began: time.Now()}
 	var reserved struct{ ID string }
-	out.reserve = p.ask(ctx, "/v1/sales/"+probeSale+"/reservations", token, buyer, `{"lines":[{"sku":"P","quantity":1}]}`, &reserved)
+	out.reserve = p.ask(ctx, "/v1/sales/"+p.sale+"/reservations", token, buyer, `{"lines":[{"sku":"P","quantity":1}]}`, &reserved)
 	if out.reserve == "" {
 		var order struct{ ID string }
 		out.order = p.ask(ctx, "/v1/reservations/"+reserved.ID+"/checkout", token, buyer+"-pay", `{"payment_method":"pm_card_visa","contact":{"email":"p@example.com"}}`, &order)

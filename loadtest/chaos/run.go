@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"os"
 	"strings"
 	"sync"
 	"time"
@@ -55,28 +54,11 @@ func (c *Config) plan() (Plan, error) {
 // PlanOf gives the plan of a run without running it.
 func PlanOf(c Config) (Plan, error) { return c.plan() }
 
-// Run runs one plan, and judges. An error is about the run itself: a part that
-// could not be started or healed. What the engine did wrong is in the report.
+// Run runs one plan in a world of its own, and judges; see Lane.Run.
 func Run(ctx context.Context, cfg Config) (Report, error) {
-	plan, err := cfg.plan()
-	if err != nil {
-		return Report{}, err
-	}
-	began := time.Now()
-	r := Report{Seed: cfg.Seed, Plan: plan, Rate: cfg.Rate, StartedAt: began.UTC(), Wrong: []string{}, Notes: []string{}}
-	w, err := newWorld(ctx, cfg)
-	if err != nil {
-		return r, err
-	}
-	defer w.close()
-	cfg.say("seed %d: everything is up after %.1f s: %s, %s, %s, %d nodes", cfg.Seed, time.Since(began).Seconds(), w.redis.Kind, w.stack.Postgres.Kind, w.stack.Kafka.Kind, len(w.nodes))
-	err = w.through(ctx, plan, &r)
-	r.ElapsedMS = time.Since(began).Milliseconds()
-	r.Pass = err == nil && len(r.Wrong) == 0
-	if !r.Pass && cfg.KeepLogs != "" {
-		err = errors.Join(err, os.CopyFS(cfg.KeepLogs, logsOnly{os.DirFS(w.dir)}))
-	}
-	return r, err
+	var l Lane
+	defer l.Close()
+	return l.Run(ctx, cfg)
 }
 
 func (c *Config) say(format string, args ...any) {
@@ -92,7 +74,7 @@ func (w *world) through(ctx context.Context, plan Plan, r *Report) error {
 	defer cancel()
 	probing, stopProbing := context.WithCancel(end)
 	defer stopProbing()
-	p := &prober{front: w.front.url(), run: fmt.Sprint(plan.Seed), client: fresh(probeWaits)}
+	p := &prober{front: w.front.url(), sale: w.named(probeSale), run: fmt.Sprint(plan.Seed), client: fresh(probeWaits)}
 	var watching sync.WaitGroup
 	watching.Go(func() { p.watch(probing) })
 

@@ -73,8 +73,8 @@ func (w *world) sales() []sale {
 		stock = max(half*17/40, 4)
 	}
 	return []sale{
-		{id: "one", skus: []string{"A", "B"}, stock: stock, shards: 1, ttl: 8 * time.Second},
-		{id: "three", skus: []string{"A", "B"}, stock: stock, shards: 3, ttl: 8 * time.Second},
-		{id: probeSale, skus: []string{"P"}, stock: 1_000_000, shards: 1, ttl: 5 * time.Second},
+		{id: w.named("one"), skus: []string{"A", "B"}, stock: stock, shards: 1, ttl: 8 * time.Second},
+		{id: w.named("three"), skus: []string{"A", "B"}, stock: stock, shards: 3, ttl: 8 * time.Second},
+		{id: w.named(probeSale), skus: []string{"P"}, stock: 1_000_000, shards: 1, ttl: 5 * time.Second},
 	}
 }

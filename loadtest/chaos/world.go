@@ -45,6 +45,7 @@ type world struct {
 	nodes                  []*node // of the engine
 	admins                 []string
 	front                  *front
+	round                  int // which plan it is, from 1
 
 	mu    sync.Mutex
 	notes []string  // what faults have to tell, such as connections cut
@@ -81,7 +82,7 @@ func (w *world) lastHealed() time.Time {
 	return w.last
 }
 
-// newWorld starts all parts and opens the sales. On an error nothing is left running.
+// newWorld starts all parts. On an error nothing is left running.
 func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
 	w := &world{cfg: cfg}
 	defer func() {
@@ -98,7 +99,7 @@ func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
 	if err := os.Chmod(w.dir, 0o711); err != nil { //nolint:gosec // search permission, for a Postgres run as another user
 		return nil, err
 	}
-	for _, part := range []func(context.Context) error{w.startBackends, w.startProvider, w.startNodes, w.openSales} {
+	for _, part := range []func(context.Context) error{w.startBackends, w.startProvider, w.startNodes} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}

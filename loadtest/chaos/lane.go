@@ -1,0 +1,86 @@
+package chaos
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"os"
+	"time"
+)
+
+// Lane runs plans one after the other. To start a world takes a slow machine longer
+// than its plan does, so the next plan has the same parts with sales of its own,
+// until one does not go well or mostPlans are through. The books are compared as a
+// whole each time, what earlier plans left included.
+type Lane struct {
+	w    *world
+	done int
+}
+
+// mostPlans bounds what a world carries along.
+const mostPlans = 12
+
+// Run runs one plan, and judges. An error is about the run itself: a part that
+// could not be started or healed. What the engine did wrong is in the report.
+func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
+	plan, err := cfg.plan()
+	if err != nil {
+		return Report{}, err
+	}
+	began := time.Now()
+	r = Report{Seed: cfg.Seed, Plan: plan, Rate: cfg.Rate, StartedAt: began.UTC(), Wrong: []string{}, Notes: []string{}}
+	if l.w != nil && (l.done >= mostPlans || len(l.w.nodes) != cfg.nodes()) {
+		l.Close()
+	}
+	if l.w == nil {
+		if l.w, err = newWorld(ctx, cfg); err != nil {
+			return r, err
+		}
+		l.done = 0
+	}
+	w := l.w
+	if err = w.begin(ctx, cfg); err == nil {
+		cfg.say("seed %d: everything is up after %.1f s: %s, %s, %s, %d nodes, plan %d", cfg.Seed, time.Since(began).Seconds(), w.redis.Kind, w.stack.Postgres.Kind, w.stack.Kafka.Kind, len(w.nodes), w.round)
+		err = w.through(ctx, plan, &r)
+	}
+	l.done++
+	r.ElapsedMS = time.Since(began).Milliseconds()
+	if r.Pass = err == nil && len(r.Wrong) == 0; r.Pass {
+		return r, nil
+	}
+	if cfg.KeepLogs != "" {
+		err = errors.Join(err, os.CopyFS(cfg.KeepLogs, logsOnly{os.DirFS(w.dir)}))
+	}
+	l.Close()
+	return r, err
+}
+
+// Close ends the world, if there is one.
+func (l *Lane) Close() {
+	if l.w != nil {
+		l.w.close()
+		l.w = nil
+	}
+}
+
+// begin forgets what was of an earlier plan, ends its sales and opens new ones.
+func (w *world) begin(ctx context.Context, cfg Config) error {
+	ctx, cancel := context.WithTimeout(ctx, startPatience)
+	defer cancel()
+	if w.round > 0 {
+		for _, s := range w.sales() { // a sale with holds that live on stays draining
+			for _, move := range []string{"drain", "close"} {
+				_ = w.admin(ctx, http.MethodPost, "/sales/"+s.id+"/"+move, nil, nil)
+			}
+		}
+	}
+	w.mu.Lock()
+	w.cfg, w.notes, w.last, w.heardOf, w.lag, w.end = cfg, nil, time.Time{}, nil, time.Time{}, time.Time{}
+	w.mu.Unlock()
+	w.round++
+	return w.openSales(ctx)
+}
+
+// named is the name of a sale in this plan.
+func (w *world) named(sale string) string { return fmt.Sprintf("%s-%d", sale, w.round) }
