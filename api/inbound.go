@@ -13,7 +13,7 @@ import (
 // at, and need not pass through memory that was last touched thousands of
 // requests ago.
 type inbound struct {
-	conn syscall.RawConn // nil: not a socket, or not Linux
+	conn syscall.RawConn // nil: not a socket, or not Unix
 	read func(fd uintptr) bool
 	most int
 	into *[inboundRoom]byte // what was read, until it is given back
