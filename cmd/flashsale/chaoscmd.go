@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -85,6 +86,9 @@ func (c *chaosCmd) Run(w *world) error {
 		for i := range next {
 			cfg := configs[i]
 			r, err := l.Run(w, cfg)
+			if w.Err() != nil {
+				return // interrupted: that says nothing of this seed or of those after it
+			}
 			if err != nil {
 				r.Error, r.Pass = err.Error(), false
 			}
@@ -104,6 +108,9 @@ func (c *chaosCmd) Run(w *world) error {
 		g.Go(func() error { run(new(chaos.Lane)); return nil })
 	}
 	_ = g.Wait() // each says in its report how it went
+	if w.Err() != nil {
+		return fmt.Errorf("interrupted; what was through before that is in the summary, if one was asked for: %w", context.Cause(w))
+	}
 	if document != "" {
 		text, err := chaos.Fill(document, chaos.Matrix(reports, func(name string) string { return "flashsale chaos --alone --faults " + name }))
 		if err != nil {

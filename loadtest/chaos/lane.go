@@ -50,7 +50,7 @@ func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
 		return r, nil
 	}
 	if cfg.KeepLogs != "" {
-		err = errors.Join(err, os.CopyFS(cfg.KeepLogs, logsOnly{os.DirFS(w.dir)}))
+		err = errors.Join(err, os.RemoveAll(cfg.KeepLogs), os.CopyFS(cfg.KeepLogs, logsOnly{os.DirFS(w.dir)})) // those of an earlier try
 	}
 	l.Close()
 	return r, err
