@@ -82,19 +82,26 @@ func (c *coalescer[T, R]) run() {
 	}
 }
 
-// company gives others time to come, if that is wanted.
+// company gives others time to come, if that is wanted: until the statement is
+// full or the linger is over. What it was told of an earlier statement means nothing.
 func (c *coalescer[T, R]) company() {
-	c.mu.Lock()
-	alone := len(c.queue) < c.max
-	c.mu.Unlock()
-	if c.full == nil || !alone {
+	if c.full == nil {
 		return
 	}
 	t := time.NewTimer(c.linger)
 	defer t.Stop()
-	select {
-	case <-t.C:
-	case <-c.full:
+	for {
+		c.mu.Lock()
+		alone := len(c.queue) < c.max
+		c.mu.Unlock()
+		if !alone {
+			return
+		}
+		select {
+		case <-t.C:
+			return
+		case <-c.full:
+		}
 	}
 }
 
