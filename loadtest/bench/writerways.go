@@ -90,7 +90,8 @@ func (b *writerBook) pipelined(ctx context.Context, events []record.Event) error
 // the same tables by COPY in one transaction. It locks, asks and decides nothing.
 func (b *writerBook) copy(ctx context.Context, events []record.Event) error {
 	return pgx.BeginFunc(ctx, b.conn, func(tx pgx.Tx) error {
-		// No triggers: the rows that they would write are copied, too.
+		// No triggers: the rows that they would write are copied, too, but for the
+		// reminders, of which there is one to 64 orders.
 		if _, err := tx.Exec(ctx, `SET LOCAL session_replication_role = replica`); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package record
 import (
 	"context"
 	"testing"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/pressly/goose/v3"
@@ -56,5 +57,49 @@ func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T)
 	r, err := chain.Check(t.Context(), 0, "")
 	if want := int64(10_000 + 1 + 6); err != nil || !r.Intact() || r.Rows != want || r.Unsealed != 0 || r.Seals != 5 {
 		t.Errorf("want %d rows: %+v, %v", want, r, err)
+	}
+}
+
+// Payments that an older program left are found by reminders as they were by indexes.
+func TestUnfinishedPaymentsFromBeforeRemindersAreFound(t *testing.T) {
+	url := testenv.Postgres(t)
+	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
+		_, err := p.UpTo(t.Context(), 10)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	c, err := pgx.Connect(t.Context(), url)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close(context.Background())
+	const each = 100
+	if _, err := c.Exec(t.Context(), `
+		INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, refund_reason, lease_until)
+		SELECT decode(md5(s || n), 'hex'), decode(lpad(to_hex(n), 50, '0'), 'hex'), 1, 'ada', 500, 'USD', 'pm', '', split_part(s, ' ', 1), split_part(s, ' ', 2), now() - interval '1 minute'
+		FROM unnest(ARRAY['authorising', 'unknown', 'action_required', 'authorised', 'captured', 'captured owed', 'voided', 'declined', 'refunded owed']) s, generate_series(1, $1) n`, each); err != nil {
+		t.Fatal(err)
+	}
+	if err := Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(t.Context(), url, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer db.Close()
+	a := NewAttempts(db)
+	open, err := a.Unfinished(t.Context(), 0, 10_000)
+	if err != nil || len(open) != 3*each {
+		t.Errorf("open: %d, %v", len(open), err)
+	}
+	money, err := a.Authorised(t.Context(), time.Minute, 0, 10_000)
+	if err != nil || len(money.Lost) != each || len(money.Capture)+len(money.Void) != 0 {
+		t.Errorf("authorised: %d, %v", len(money.Lost), err)
+	}
+	owed, err := a.Owed(t.Context(), time.Minute, 10_000)
+	if err != nil || len(owed) != each {
+		t.Errorf("owed: %d, %v", len(owed), err)
 	}
 }

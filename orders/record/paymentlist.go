@@ -14,11 +14,14 @@ import (
 // are shown it as stuck.
 const stuckAfter = 30 * time.Second
 
+// remindedOf are the attempts that reminders name; some have come to their end.
+const remindedOf = `(SELECT DISTINCT unnest(k.attempts) AS id FROM payment_work k) AS w`
+
 // List gives attempts for operators: the newest, in one state if that is given;
 // or, stuck, the oldest of those that nobody has brought to an end.
 func (a *Attempts) List(ctx context.Context, stuck bool, state string, limit int) ([]engine.Attempt, error) {
 	if stuck {
-		return a.read(ctx, `SELECT `+attemptColumns+` FROM payments p
+		return a.read(ctx, `SELECT `+attemptColumns+` FROM `+remindedOf+` JOIN payments p ON p.id = w.id
 			WHERE p.lease_until <= clock_timestamp() - $1::interval AND ($2 = '' OR p.state = $2)
 				AND ((`+openSQL+`) OR p.state = 'captured' AND p.refund_reason <> '')
 			ORDER BY p.created_at LIMIT $3`, stuckAfter, state, limit)
@@ -31,19 +34,16 @@ func (a *Attempts) OfReservation(ctx context.Context, id engine.ReservationID) (
 	return a.read(ctx, `SELECT `+attemptColumns+` FROM payments p WHERE p.reservation = $1 ORDER BY p.created_at`, id.Bytes())
 }
 
-// Unresolved counts, per state, what is not brought to an end yet.
+// Unresolved counts, per state, what is not brought to an end yet. What only waits
+// to be captured is not read for that.
 func (a *Attempts) Unresolved(ctx context.Context) (out []engine.Unresolved, err error) {
-	err = a.db.with(ctx, reading, func(c *pgxpool.Conn) error {
-		rows, err := c.Query(ctx, `
-			SELECT p.state, p.parked, count(*), coalesce(clock_timestamp() - min(p.created_at), interval '0')
-			FROM payments p WHERE (`+openSQL+`) OR p.state = 'captured' AND p.refund_reason <> ''
-			GROUP BY 1, 2`)
-		if err != nil {
-			return err
-		}
+	err = a.db.inOrder(ctx, func(rows pgx.Rows) error {
 		out, err = pgx.CollectRows(rows, pgx.RowToStructByPos[engine.Unresolved])
 		return err
-	})
+	}, `SELECT p.state, p.parked, count(*), coalesce(clock_timestamp() - min(p.created_at), interval '0')
+		FROM (SELECT DISTINCT unnest(k.attempts) AS id FROM payment_work k WHERE k.kind <> '`+workSettle+`') AS w JOIN payments p ON p.id = w.id
+		WHERE (`+openSQL+`) OR p.state = 'captured' AND p.refund_reason <> ''
+		GROUP BY 1, 2`)
 	return out, err
 }
 

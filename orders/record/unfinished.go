@@ -4,9 +4,6 @@ import (
 	"context"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/jackc/pgx/v5/pgxpool"
-
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
@@ -17,67 +14,49 @@ type Authorised struct {
 	Lost    []engine.Attempt // nobody works on it and there is no order: it is to be resolved
 }
 
+// namedOnes are the payments p with the ids $1, each looked up by itself: of a
+// small table the planner would rather read all.
+const namedOnes = `unnest($1::bytea[]) AS w (id) CROSS JOIN LATERAL (SELECT * FROM payments q WHERE q.id = w.id LIMIT 1) AS p`
+
 // Authorised gives authorised attempts, at most limit in all. Those whose order
-// is decided are under a lease: several nodes may call it and share the work, and
-// what is not noted as ended before the lease is over is given again. Those that
-// have been without an order for olderThan are repeated no sooner than that.
+// is decided are given to nobody else for a lease: several nodes may call it and
+// share the work, and what is not noted as ended by then is given again. Those
+// that have been without an order for olderThan are repeated no sooner than that.
 //
-// All are taken in one look, because a look for the few that are not to be
-// captured would go through all that are, and find none.
+// A capture's lease is its reminder alone: an attempt whose own order is decided is
+// nobody else's business, and its row is not written once more for that.
 func (a *Attempts) Authorised(ctx context.Context, lease, olderThan time.Duration, limit int) (d Authorised, err error) {
-	err = a.db.inOrder(ctx, func(rows pgx.Rows) error {
-		defer rows.Close()
-		for rows.Next() {
-			var fate string
-			at, err := scanAttempt(withMore{rows, &fate})
-			if err != nil {
-				return err
-			}
-			list := map[string]*[]engine.Attempt{"capture": &d.Capture, "void": &d.Void, "lost": &d.Lost}[fate]
-			*list = append(*list, at)
-		}
-		return rows.Err()
-	}, authorisedSQL, limit, lease, olderThan, max(olderThan, time.Second))
+	again := max(olderThan, time.Second)
+	list, err := a.work(ctx, look{
+		kinds: []string{workSettle, workLost}, limit: limit, sql: authorisedSQL, args: []any{olderThan, again},
+		fates: map[string]fate{
+			"capture": {workSettle, lease, reminded}, "void": {workSettle, lease, leased}, "lost": {workLost, again, listed},
+		},
+	})
+	for _, f := range list {
+		to := map[string]*[]engine.Attempt{"capture": &d.Capture, "void": &d.Void, "lost": &d.Lost}[f.fate]
+		*to = append(*to, f.Attempt)
+	}
 	return d, err
 }
 
-// authorisedSQL goes along the index of leases, so the oldest come first and a
-// backlog is not sorted for each piece.
 const authorisedSQL = `
-	WITH due AS (
-		SELECT p.id, CASE WHEN o.id IS NULL THEN 'lost' WHEN o.state = 'confirmed' AND o.attempt = p.id THEN 'capture' ELSE 'void' END AS fate
-		FROM payments p LEFT JOIN orders o ON o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation)
-		WHERE p.state = 'authorised' AND ` + leaseIsOver + `
-			AND (o.id IS NOT NULL OR p.lease_until <= now() - $3::interval AND p.listed_at <= now() - $4::interval)
-		LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
-	UPDATE payments p SET
-		lease_until = CASE WHEN due.fate = 'lost' THEN p.lease_until ELSE clock_timestamp() + $2::interval END,
-		listed_at   = CASE WHEN due.fate = 'lost' THEN clock_timestamp() ELSE p.listed_at END,
-		updated_at  = clock_timestamp()
-	FROM due WHERE p.id = due.id RETURNING ` + attemptColumns + `, due.fate`
+	SELECT ` + attemptColumns + `, CASE WHEN o.id IS NULL THEN 'lost' WHEN o.state = 'confirmed' AND o.attempt = p.id THEN 'capture' ELSE 'void' END,
+		CASE WHEN o.id IS NULL THEN greatest(p.lease_until + $2::interval, p.listed_at + $3::interval) ELSE p.lease_until END AS due
+	FROM ` + namedOnes + ` LEFT JOIN orders o ON o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation)
+	WHERE p.state = 'authorised'`
 
-// leaseIsOver says so of a payment p. It asks for the time at which the statement
-// began, not clock_timestamp(), which is another one for each row: no index can
-// answer that, and the look would read every attempt that is not at its end.
+// leaseIsOver says so of a payment p, at the time at which the transaction began:
+// clock_timestamp() is another one for each row.
 const leaseIsOver = `p.lease_until <= now()`
-
-// withMore reads one more column, behind those that the scanner of a row knows.
-type withMore struct {
-	pgx.CollectableRow
-	last any
-}
-
-func (r withMore) Scan(dest ...any) error { return r.CollectableRow.Scan(append(dest, r.last)...) }
 
 // Owed gives captured attempts whose money is to go back, under a lease.
 func (a *Attempts) Owed(ctx context.Context, lease time.Duration, limit int) ([]engine.Attempt, error) {
-	return a.list(ctx, `
-		WITH due AS (
-			SELECT p.id FROM payments p
-			WHERE p.state = 'captured' AND p.refund_reason <> '' AND `+leaseIsOver+`
-			LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
-		UPDATE payments p SET lease_until = clock_timestamp() + $2::interval, updated_at = clock_timestamp()
-		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, lease)
+	return a.attempts(ctx, look{
+		kinds: []string{workOwed}, limit: limit, fates: map[string]fate{"refund": {workOwed, lease, leased}},
+		sql: `SELECT ` + attemptColumns + `, 'refund', p.lease_until AS due FROM ` + namedOnes + `
+			WHERE p.state = 'captured' AND p.refund_reason <> ''`,
+	})
 }
 
 // openSQL says of a payment p that somebody has to bring it to an end, and that
@@ -94,26 +73,24 @@ const openSQL = `p.state IN ` + unfinished + `
 // One that waits for its buyer is repeated less often: the provider's event, or
 // the buyer, is mostly faster.
 func (a *Attempts) Unfinished(ctx context.Context, olderThan time.Duration, limit int) ([]engine.Attempt, error) {
-	return a.list(ctx, `
-		WITH due AS (
-			SELECT p.id FROM payments p
-			WHERE p.state IN `+open+` AND `+leaseIsOver+`
-				AND p.lease_until <= now() - CASE WHEN p.parked = 'queued' THEN interval '0' ELSE $2::interval END
-				AND p.listed_at <= now() - $3::interval * CASE WHEN p.state = 'action_required' THEN 3 ELSE 1 END
-				AND NOT EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation) AND o.attempt = p.id)
-			ORDER BY p.listed_at LIMIT $1 FOR UPDATE OF p SKIP LOCKED)
-		UPDATE payments p SET listed_at = clock_timestamp()
-		FROM due WHERE p.id = due.id RETURNING `+attemptColumns, limit, olderThan, max(olderThan, time.Second))
+	again := max(olderThan, time.Second)
+	return a.attempts(ctx, look{
+		kinds: []string{workOpen}, limit: limit, args: []any{olderThan, again},
+		fates: map[string]fate{"resolve": {workOpen, again, listed}},
+		sql: `SELECT ` + attemptColumns + `, 'resolve', greatest(
+				p.lease_until + CASE WHEN p.parked = 'queued' THEN interval '0' ELSE $2::interval END,
+				p.listed_at + $3::interval * CASE WHEN p.state = 'action_required' THEN 3 ELSE 1 END,
+				CASE WHEN EXISTS (SELECT FROM orders o WHERE o.id = p.reservation AND o.reserved_at = reserved_at(p.reservation) AND o.attempt = p.id)
+					THEN now() + interval '1 minute' END) AS due
+			FROM ` + namedOnes + ` WHERE p.state IN ` + open,
+	})
 }
 
-func (a *Attempts) list(ctx context.Context, sql string, args ...any) (out []engine.Attempt, err error) {
-	err = a.db.with(ctx, writing, func(c *pgxpool.Conn) error {
-		rows, err := c.Query(ctx, sql, args...)
-		if err != nil {
-			return err
-		}
-		out, err = pgx.CollectRows(rows, scanAttempt)
-		return err
-	})
+func (a *Attempts) attempts(ctx context.Context, l look) ([]engine.Attempt, error) {
+	list, err := a.work(ctx, l)
+	out := make([]engine.Attempt, len(list))
+	for i := range list {
+		out[i] = list[i].Attempt
+	}
 	return out, err
 }
