@@ -196,9 +196,7 @@ func (d *decision) queueNotices(q *pgx.Batch) {
 		WHERE EXISTS (SELECT FROM notices_wanted) ON CONFLICT DO NOTHING`, ids)
 }
 
-// beyond lists the payment states that an authorisation no longer changes. The
-// update asks for the others by what they are not: asked for by name, they would
-// match payments_open, and the planner would search all of that per row.
+// beyond lists the payment states that an authorisation no longer changes.
 var beyond = func() (out []string) {
 	for _, s := range engine.States(engine.PaymentMoves) {
 		if s != engine.PaymentAuthorised && !engine.CanMove(engine.PaymentMoves, s, engine.PaymentAuthorised) {

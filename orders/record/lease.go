@@ -11,8 +11,7 @@ import (
 )
 
 // unfinished are the states of attempts that somebody has to bring to an end:
-// open, of which the index is payments_open, and authorised, of which it is
-// payments_authorised.
+// open, and authorised.
 const (
 	unfinished = `('authorising', 'unknown', 'action_required', 'authorised')`
 	open       = `('authorising', 'unknown', 'action_required')`
