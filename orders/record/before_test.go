@@ -64,7 +64,7 @@ func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T)
 func TestUnfinishedPaymentsFromBeforeRemindersAreFound(t *testing.T) {
 	url := testenv.Postgres(t)
 	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
-		_, err := p.UpTo(t.Context(), 10)
+		_, err := p.UpTo(t.Context(), 11)
 		return err
 	}); err != nil {
 		t.Fatal(err)

@@ -70,7 +70,7 @@ const endedSQL = `SELECT p.id FROM payments p WHERE p.id = ANY ($1) AND (p.barre
 // batch touches rows that it names; without statistics, which a table that fills
 // within a minute has not got yet, the planner would rather read all of it. It
 // also says who moves the money, for the money ledger, and that its payments have
-// orders, for the reminders: see migration 11.
+// orders, for the reminders: see migration 12.
 const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
 	set_config('flashsale.actor', '` + writerActor + `', true), set_config('flashsale.reason', 'order', true)`
 

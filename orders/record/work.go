@@ -11,7 +11,7 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// The kinds of reminders: see migration 11.
+// The kinds of reminders: see migration 12.
 const (
 	workOpen   = "open"
 	workSettle = "settle"
@@ -124,7 +124,7 @@ func (r withMore) Scan(dest ...any) error {
 	return r.CollectableRow.Scan(append(dest, r.last...)...)
 }
 
-// workPiece is how many attempts a reminder names: see migration 11.
+// workPiece is how many attempts a reminder names: see migration 12.
 const workPiece = 64
 
 // remind leaves reminders of what is given, and of what was not due yet or was
