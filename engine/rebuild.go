@@ -101,6 +101,7 @@ type Rebuilt struct {
 	Paying   int           `json:"paying"`   // unfinished attempts
 	Kept     int           `json:"kept"`     // holds that the gate still remembered
 	Lost     int           `json:"lost"`     // those that no longer fitted; what the gate has forgotten nobody can count
+	Drained  time.Duration `json:"drained_ns"` // of that: waited for the order writers
 	Frozen   time.Duration `json:"frozen_ns"`
 }
 
@@ -145,9 +146,11 @@ func (b *Rebuilder) Rebuild(ctx context.Context, s *Sale, shard int, why Cause) 
 	out.Epoch = s.Lease(shard).Epoch
 	// Whatever was published before is in front of the marks. What was claimed and
 	// comes behind them has an unfinished attempt, which keeps its units.
+	raised := b.Clock.Now()
 	if err := b.drain(ctx, s, shard, out.Epoch); err != nil {
 		return out, err
 	}
+	out.Drained = b.Clock.Now().Sub(raised)
 	plan, err := b.plan(ctx, lease, s)
 	if err != nil {
 		return out, err
@@ -161,7 +164,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, s *Sale, shard int, why Cause) 
 		return out, err
 	}
 	b.Log.InfoContext(ctx, "a gate is back", "sale", out.Sale, "shard", shard, "cause", out.Cause, "epoch", out.Epoch, "server", out.Server,
-		"frozen", out.Frozen, "accepted", out.Accepted, "paying", out.Paying, "kept", out.Kept, "lost", out.Lost)
+		"frozen", out.Frozen, "drained", out.Drained, "accepted", out.Accepted, "paying", out.Paying, "kept", out.Kept, "lost", out.Lost)
 	if b.Done != nil {
 		b.Done(out)
 	}
