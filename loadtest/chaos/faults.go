@@ -131,6 +131,22 @@ func freezeBackend(b *devstack.Backend) (healer, error) {
 // stopBackend ends it in one way; healed, it is started again.
 func stopBackend(b *devstack.Backend, end func() error) (healer, error) { return b.Restart, end() }
 
+func (w *world) redisNow() *devstack.Backend    { return w.redis }
+func (w *world) postgresNow() *devstack.Backend { return w.stack.Postgres }
+
+// fillDisk leaves a backend no space; healed, it is started again if it has ended.
+func fillDisk(of func(*world) *devstack.Backend) func(context.Context, *world, Event) (healer, error) {
+	return func(_ context.Context, w *world, e Event) (healer, error) {
+		b := of(w)
+		return func(ctx context.Context) error {
+			if !b.Alive() {
+				w.note("%s: the server had ended by itself", e.Fault)
+			}
+			return errors.Join(b.FreeDisk(), b.Revive(ctx))
+		}, b.FillDisk()
+	}
+}
+
 func freezeKafka(_ context.Context, w *world, _ Event) (healer, error) {
 	return freezeBackend(w.stack.Kafka)
 }

@@ -29,6 +29,7 @@ type Report struct {
 	Normal       Normal           `json:"normal_after_s"`  // after the last fault was healed
 	Verify       json.RawMessage  `json:"verify"`          // the engine's own verdict
 	Notes        []string         `json:"notes"`           // what the faults have to tell
+	Skipped      []string         `json:"skipped"`         // faults of the plan that could not happen here, and why
 	Replay       string           `json:"replay"`          // the command
 	Error        string           `json:"error,omitempty"` // the run itself failed
 }
@@ -55,8 +56,12 @@ func (r *Report) deaths(w *world) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.Notes = append(r.Notes, w.notes...)
+	r.Notes, r.Skipped = append(r.Notes, w.notes...), append(r.Skipped, w.skips...)
 }
+
+// Empty says that no fault of the plan could happen here: nothing was shown,
+// whether the run passed or not.
+func (r Report) Empty() bool { return len(r.Skipped) > 0 && len(r.Skipped) == len(r.Plan.Events) }
 
 // loses says whether the plan makes the gate forget: then buyers may lose holds,
 // and what the gate promised twice may be refused. Orders may not.
@@ -119,15 +124,21 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	fmt.Fprintf(&b, "%d orders were acknowledged; OVERSOLD LOST DRIFT UNPAID: %s\n", r.Acknowledged, r.Zeros())
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "SKIPPED %s\n", s)
+	}
 	if r.Error != "" {
 		fmt.Fprintf(&b, "the run failed: %s\n", r.Error)
 	}
 	for _, w := range r.Wrong {
 		fmt.Fprintf(&b, "  WRONG %s\n", w)
 	}
-	verdict := "PASS"
-	if !r.Pass {
-		verdict = "FAIL"
+	verdict := "FAIL"
+	switch {
+	case r.Empty():
+		verdict = "SKIPPED"
+	case r.Pass:
+		verdict = "PASS"
 	}
 	fmt.Fprintf(&b, "%s in %.1f s; again: %s\n", verdict, float64(r.ElapsedMS)/1000, r.Replay)
 	return b.String()

@@ -16,6 +16,7 @@ type fault struct {
 	least, most time.Duration // how long it lasts in a plan
 	low, high   int           // Event.Amount
 	unit        string        // of Amount
+	disk        bool          // of a backend's own is needed: see devstack.TryDisk
 	loses       bool          // the gate forgets what it acknowledged, and is rebuilt
 	does        string        // in one sentence
 	expect      string        // what is promised meanwhile, and afterwards
@@ -49,8 +50,8 @@ var faults = map[string]fault{
 		expect: "503 `unavailable` until it is back; no hold is lost", begin: killRedis},
 	"redis.freeze": {part: "redis", least: 1 * sec, most: 8 * sec, does: "Redis is frozen (SIGSTOP)",
 		expect: "503 `unavailable`; calls that went unanswered are repeated or looked up", begin: freezeRedis},
-	"redis.disk_full": {part: "redis", least: 1 * sec, most: 4 * sec, low: 0, high: 60_000, unit: "bytes left", does: "Redis' append-only file cannot grow any more: Redis ends itself in the middle of a write",
-		expect: "503 `unavailable` until there is room and it is started again; what was not on disk was not acknowledged", begin: fillDisk},
+	"redis.disk_full": {part: "redis", least: 1 * sec, most: 4 * sec, disk: true, does: "the disk that Redis has its append-only file on is full to the last byte: Redis ends itself in the middle of a write",
+		expect: "503 `unavailable` until there is room and it is started again; what was not on disk was not acknowledged", begin: fillDisk((*world).redisNow)},
 	"redis.latency": {part: "redis wire", least: 2 * sec, most: 8 * sec, low: 20, high: 400, unit: "ms", does: "Redis' answers are late, by half more or less",
 		expect: "slower answers; 503 beyond the time-out", begin: slowWire((*world).redisWire)},
 	"redis.cut": {part: "redis wire", least: 2 * sec, most: 8 * sec, low: 20, high: 200, unit: "requests between cuts", does: "connections to Redis are cut, every other time after the request went out",
@@ -78,6 +79,8 @@ var faults = map[string]fault{
 
 	"postgres.restart": {part: "postgres", least: 200 * ms, most: 4 * sec, does: "Postgres is stopped in immediate mode and started again",
 		expect: "new checkouts 503 before money moves, those past it 202; holds go on", begin: restartPostgres},
+	"postgres.disk_full": {part: "postgres", least: 2 * sec, most: 8 * sec, disk: true, does: "the disk that Postgres has its data and its log on is full to the last byte: tables and log cannot grow, and it may end itself",
+		expect: "new checkouts 503 before money moves, those past it 202; events wait in the stream, none becomes a dead letter; holds go on", begin: fillDisk((*world).postgresNow)},
 	"postgres.freeze": {part: "postgres", least: 1 * sec, most: 8 * sec, does: "Postgres is frozen (SIGSTOP)",
 		expect: "the same, after time-outs", begin: freezePostgres},
 	"postgres.locks": {part: "postgres rows", least: 1 * sec, most: 8 * sec, does: "another session holds the SKU rows",
