@@ -147,6 +147,19 @@ func fillDisk(of func(*world) *devstack.Backend) func(context.Context, *world, E
 	}
 }
 
+// fillLog fills the disk, and then what Postgres' log has kept for itself.
+func fillLog(ctx context.Context, w *world, e Event) (healer, error) {
+	heal, err := fillDisk((*world).postgresNow)(ctx, w, e)
+	if err != nil {
+		return heal, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.For)
+	defer cancel()
+	_, full := devstack.PostgresRows(ctx, w.stack.Postgres.URL, "SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 500000)) FROM generate_series(1, 2000)")
+	w.note("%s: %v", e.Fault, full)
+	return heal, nil
+}
+
 func freezeKafka(_ context.Context, w *world, _ Event) (healer, error) {
 	return freezeBackend(w.stack.Kafka)
 }

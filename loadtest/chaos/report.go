@@ -112,6 +112,10 @@ func (r Report) String() string {
 	var b strings.Builder
 	c := r.Crowd
 	fmt.Fprintf(&b, "%s", r.Plan)
+	if r.Empty() {
+		fmt.Fprintf(&b, "SKIPPED %s\n", strings.Join(r.Skipped, "\nSKIPPED "))
+		return b.String()
+	}
 	fmt.Fprintf(&b, "\n%d buyers: confirmed %d, sold out %d, at their limit %d, declined %d, abandoned %d, expired %d, refused %d, failed %d, without an end %d; %d repeats\n",
 		c.Arrivals, c.Confirmed, c.SoldOut, c.BuyerLimit, c.Declined, c.Abandoned, c.Expired, c.Refused, c.Failed, c.Pending+c.Unfinished, c.Retries)
 	fmt.Fprintf(&b, "they were told besides: %s\n", most(c.Errors))
@@ -133,12 +137,9 @@ func (r Report) String() string {
 	for _, w := range r.Wrong {
 		fmt.Fprintf(&b, "  WRONG %s\n", w)
 	}
-	verdict := "FAIL"
-	switch {
-	case r.Empty():
-		verdict = "SKIPPED"
-	case r.Pass:
-		verdict = "PASS"
+	verdict := "PASS"
+	if !r.Pass {
+		verdict = "FAIL"
 	}
 	fmt.Fprintf(&b, "%s in %.1f s; again: %s\n", verdict, float64(r.ElapsedMS)/1000, r.Replay)
 	return b.String()
