@@ -43,6 +43,8 @@ var faults = map[string]fault{
 		expect: "nothing: deadlines are judged by Redis' clock and leases by Postgres'", begin: skewNode},
 	"node.ports": {part: partNode, least: 4 * sec, most: 10 * sec, low: 2, high: 10, unit: "%", does: "a node's calls to gate, record, stream and provider fail before, fail after, hang or are slow",
 		expect: "503 or 202 for those calls; every unknown outcome is found out", begin: spoilNode},
+	"node.cold_start": {part: "postgres wire", least: 2 * sec, most: 6 * sec, does: "nobody listens at Postgres' address, and a further node is started meanwhile",
+		expect: "as with `postgres.restart`; the new node answers 503 and names Postgres, and goes to work by itself when it comes", begin: startCold},
 	"writer.churn": {part: "writers", least: 2 * sec, most: 8 * sec, does: "another order writer joins the group and is killed",
 		expect: "partitions move; some answers are 202 meanwhile, and no event is committed twice", begin: churnWriters},
 

@@ -87,6 +87,13 @@ func conflict(err error) bool {
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "23514" && pg.ConstraintName == "")
 }
 
+// Refused says that Postgres will have none of who asks, whenever they ask: a
+// password, a user or a database that it does not know.
+func Refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000")
+}
+
 func connectionLost(err error) bool {
 	var net net.Error
 	return errors.As(err, &net) || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF)
