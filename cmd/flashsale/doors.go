@@ -94,7 +94,7 @@ func (d *doors) answer(operators bool) http.Handler {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
 		w.Header().Set("Retry-After", fmt.Sprint(p.RetryAfter()))
 		w.WriteHeader(p.Status)
-		_, _ = w.Write(append(p.Document(""), '\n')) //nolint:gosec // JSON under its own content type, with nosniff
+		_, _ = w.Write(append(p.Document(""), '\n'))
 	})
 }
 

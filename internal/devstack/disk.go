@@ -83,7 +83,7 @@ func TryDisk(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	defer os.RemoveAll(dir)
+	defer func() { _ = os.RemoveAll(dir) }()
 	d := disk{mib: 1}
 	_, err = d.mount(ctx, dir, filepath.Join(dir, "log"))
 	return errors.Join(err, d.close())
