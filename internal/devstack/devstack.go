@@ -67,6 +67,9 @@ type Spec struct {
 	// Advertise is the host:port at which a Kafka child tells its clients to find
 	// it; "" is where it listens. For a proxy in front of it.
 	Advertise string
+	// Disk gives a Redis or Postgres child's data a file system of its own of so
+	// many MiB, in memory, which FillDisk fills: see TryDisk. It is gone on Close.
+	Disk int
 }
 
 // Options of a stack. The zero value starts everything in Auto mode in a
