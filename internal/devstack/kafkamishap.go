@@ -33,9 +33,9 @@ func KafkaPartitions(ctx context.Context, url string) ([]KafkaPartition, error) 
 	return kafkaPartitions(ctx, cl)
 }
 
-func kafkaClient(url string, opts ...kgo.Opt) (*kgo.Client, error) {
-	cl, err := kgo.NewClient(append([]kgo.Opt{kgo.SeedBrokers(SplitBrokers(url)...), kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(2 * time.Second),
-		kgo.MetadataMinAge(50 * time.Millisecond)}, opts...)...)
+func kafkaClient(url string) (*kgo.Client, error) {
+	cl, err := kgo.NewClient(kgo.SeedBrokers(SplitBrokers(url)...), kgo.DialTimeout(time.Second), kgo.RequestTimeoutOverhead(2*time.Second),
+		kgo.MetadataMinAge(50*time.Millisecond))
 	if err != nil {
 		return nil, fmt.Errorf("devstack: kafka: %w", err)
 	}
@@ -122,20 +122,6 @@ func successors(p KafkaPartition) []int32 {
 		if at >= 0 && slices.Contains(p.InSync, p.Replicas[next]) {
 			return slices.Concat(p.Replicas[next:], p.Replicas[:next])
 		}
-	}
-	return nil
-}
-
-// WriteKafka writes one record to a partition and returns nil once all in-sync
-// replicas have it (acks=all). After an error it may be there all the same.
-func WriteKafka(ctx context.Context, url, topic string, partition int32, value string) error {
-	cl, err := kafkaClient(url, kgo.RequiredAcks(kgo.AllISRAcks()), kgo.RecordPartitioner(kgo.ManualPartitioner()))
-	if err != nil {
-		return err
-	}
-	defer cl.Close()
-	if err := cl.ProduceSync(ctx, &kgo.Record{Topic: topic, Partition: partition, Value: []byte(value)}).FirstErr(); err != nil {
-		return fmt.Errorf("devstack: kafka: write to %s/%d: %w", topic, partition, err)
 	}
 	return nil
 }
