@@ -99,7 +99,7 @@ var faults = map[string]fault{
 	"kafka.broker_kill": {part: "kafka", cluster: true, least: 2 * sec, most: 9 * sec, does: "of three brokers, one is killed (SIGKILL) and started again",
 		expect: "others lead its partitions after its session, 2 s; some checkouts are 202 until then, and for longer if it led the writers' group", begin: killBroker},
 	"kafka.leader_move": {part: "kafka", cluster: true, least: 2 * sec, most: 8 * sec, does: "every second all partitions are led by another of three brokers, Kafka's own partitions among them",
-		expect: "nothing, or some checkouts take longer: nobody is away", begin: moveLeaders},
+		expect: "some checkouts are 202 until clients have found the new leaders; nobody is away, and nothing is lost or written twice", begin: moveLeaders},
 	"kafka.two_away": {part: "kafka", cluster: true, least: 3 * sec, most: 9 * sec, does: "of three brokers, one is killed (SIGKILL) and another frozen (SIGSTOP)",
 		expect: "Kafka acknowledges nothing: checkouts answer 202, events wait in the outbox, and all orders come when the brokers are back", begin: loseTwoBrokers},
 
