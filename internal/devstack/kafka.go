@@ -182,8 +182,8 @@ func kafkaProperties(data string, ports []int, n kafkaNode) string {
 	if n.cluster != nil {
 		// Brokers copy from each other past whatever stands between them and clients.
 		internal, voters, copies, enough = "INTERNAL", n.cluster.voters(), KafkaBrokers, KafkaBrokers-1
-		listeners += ",INTERNAL://" + loopback(ports[2])
-		advertised += ",INTERNAL://" + loopback(ports[2])
+		between := ",INTERNAL://" + loopback(ports[len(ports)-1])
+		listeners, advertised = listeners+between, advertised+between
 	}
 	return strings.Join([]string{
 		"process.roles=broker,controller",
