@@ -77,8 +77,9 @@ type Standing struct {
 type StreamAudit interface {
 	// Mark notes where the stream ends now.
 	Mark(ctx context.Context) (Mark, error)
-	// Passed says whether the record has read up to a mark.
-	Passed(ctx context.Context, m Mark) (bool, error)
+	// Left says how many places of the stream in front of a mark the record has not
+	// read yet.
+	Left(ctx context.Context, m Mark) (int64, error)
 }
 
 // Mark is the end of each partition of the stream at some moment.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"math"
 	"time"
 )
 
@@ -28,8 +29,8 @@ type Rebuilder struct {
 	Stream EpochStream
 	Clock  Clock
 	Log    *slog.Logger
-	// Drain is how long one try waits for the order writers to reach the marks.
-	// The shard stays frozen, and is tried again. Default 30 s.
+	// Drain is how long one try waits for order writers that come no nearer to the
+	// marks. The shard stays frozen, and is tried again. Default 30 s.
 	Drain time.Duration
 	// Done hears of each rebuild that succeeded; nil: nobody does.
 	Done func(Rebuilt)
@@ -61,8 +62,9 @@ type EpochStream interface {
 	// MarkEpoch writes a record to every partition and gives the positions after
 	// them, once every in-sync replica has them.
 	MarkEpoch(ctx context.Context, s *Sale, shard int, epoch int64) (Mark, error)
-	// Passed says whether the record has read up to a mark.
-	Passed(ctx context.Context, m Mark) (bool, error)
+	// Left says how many places of the stream in front of a mark the record has not
+	// read yet.
+	Left(ctx context.Context, m Mark) (int64, error)
 }
 
 // RebuildLease is the right to rebuild one shard. The token tells it from
@@ -99,6 +101,7 @@ type Rebuilt struct {
 	Paying   int           `json:"paying"`   // unfinished attempts
 	Kept     int           `json:"kept"`     // holds that the gate still remembered
 	Lost     int           `json:"lost"`     // those that no longer fitted; what the gate has forgotten nobody can count
+	Drained  time.Duration `json:"drained_ns"` // of that: waited for the order writers
 	Frozen   time.Duration `json:"frozen_ns"`
 }
 
@@ -143,9 +146,11 @@ func (b *Rebuilder) Rebuild(ctx context.Context, s *Sale, shard int, why Cause) 
 	out.Epoch = s.Lease(shard).Epoch
 	// Whatever was published before is in front of the marks. What was claimed and
 	// comes behind them has an unfinished attempt, which keeps its units.
+	raised := b.Clock.Now()
 	if err := b.drain(ctx, s, shard, out.Epoch); err != nil {
 		return out, err
 	}
+	out.Drained = b.Clock.Now().Sub(raised)
 	plan, err := b.plan(ctx, lease, s)
 	if err != nil {
 		return out, err
@@ -159,7 +164,7 @@ func (b *Rebuilder) Rebuild(ctx context.Context, s *Sale, shard int, why Cause) 
 		return out, err
 	}
 	b.Log.InfoContext(ctx, "a gate is back", "sale", out.Sale, "shard", shard, "cause", out.Cause, "epoch", out.Epoch, "server", out.Server,
-		"frozen", out.Frozen, "accepted", out.Accepted, "paying", out.Paying, "kept", out.Kept, "lost", out.Lost)
+		"frozen", out.Frozen, "drained", out.Drained, "accepted", out.Accepted, "paying", out.Paying, "kept", out.Kept, "lost", out.Lost)
 	if b.Done != nil {
 		b.Done(out)
 	}
@@ -205,13 +210,20 @@ func (b *Rebuilder) drain(ctx context.Context, s *Sale, shard int, epoch int64) 
 	if wait <= 0 {
 		wait = defaultDrain
 	}
-	for deadline := b.Clock.Now().Add(wait); ; {
-		passed, err := b.Stream.Passed(ctx, marks)
-		if passed || err != nil {
+	// Another try would put its marks further behind, so a slow writer is waited for
+	// as long as it gets on.
+	deadline, least := b.Clock.Now().Add(wait), int64(math.MaxInt64)
+	for {
+		left, err := b.Stream.Left(ctx, marks)
+		if left == 0 || err != nil {
 			return err
 		}
-		if !b.Clock.Now().Before(deadline) {
-			return E(CodeUnavailable, "the order writers have not read the stream to the epoch's mark within %s; the shard stays frozen", wait)
+		now := b.Clock.Now()
+		if left < least {
+			deadline, least = now.Add(wait), left
+		}
+		if !now.Before(deadline) {
+			return E(CodeUnavailable, "the order writers have read nothing for %s, and have %d places of the stream before them to the epoch's mark; the shard stays frozen", wait, left)
 		}
 		select {
 		case <-ctx.Done():

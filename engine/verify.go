@@ -311,11 +311,11 @@ func (v *Verifier) missing(ctx context.Context, s *Sale, out *Verdict) (_ []Rese
 		return nil, nil, err
 	}
 	for wait := v.Settle; ; wait -= v.Pause {
-		passed, err := v.Stream.Passed(ctx, mark)
+		left, err := v.Stream.Left(ctx, mark)
 		if err != nil {
 			return nil, nil, err
 		}
-		if passed {
+		if left == 0 {
 			break
 		}
 		if wait <= 0 { // the writer is behind: nothing can be said of these yet

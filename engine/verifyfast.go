@@ -46,8 +46,8 @@ func (v *Verifier) glance(ctx context.Context) (Verdict, error) {
 	if err != nil {
 		return out, err
 	}
-	passed, err := v.Stream.Passed(ctx, mark)
-	if err != nil || !passed || len(quiet) == 0 {
+	left, err := v.Stream.Left(ctx, mark)
+	if err != nil || left > 0 || len(quiet) == 0 {
 		return out, err
 	}
 	last, err := v.briefs(ctx)

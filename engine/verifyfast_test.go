@@ -36,8 +36,14 @@ func (c *counting) Pending(context.Context, *Sale, time.Duration, int) ([]Outbox
 }
 func (c *counting) Remove(context.Context, *Sale, []OutboxEntry) error { return nil }
 func (c *counting) Mark(context.Context) (Mark, error)                 { return nil, nil }
-func (c *counting) Passed(context.Context, Mark) (bool, error)         { return !c.behind, nil }
-func (c *counting) Now() time.Time                                     { return time.Now() }
+func (c *counting) Left(context.Context, Mark) (int64, error) {
+	if c.behind {
+		return 1, nil
+	}
+	return 0, nil
+}
+
+func (c *counting) Now() time.Time { return time.Now() }
 
 func TestTheFastLookComparesCountersAndKnowsWhatIsOnItsWay(t *testing.T) {
 	sound := func() counting {

@@ -235,15 +235,15 @@ func (w repairs) MarkEpoch(context.Context, *Sale, int, int64) (m Mark, err erro
 	return m, err
 }
 
-func (w repairs) Passed(_ context.Context, m Mark) (ok bool, err error) {
+func (w repairs) Left(_ context.Context, m Mark) (left int64, err error) {
 	err = w.do("drained", func() error {
 		if !w.async {
 			w.write()
 		}
-		if ok = int64(w.read) >= m[0]; !ok {
+		if left = max(0, m[0]-int64(w.read)); left > 0 {
 			return E(CodeUnavailable, "not drained in time")
 		}
 		return nil
 	})
-	return ok, err
+	return left, err
 }

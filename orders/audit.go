@@ -53,19 +53,14 @@ func (a *StreamAudit) Mark(ctx context.Context) (engine.Mark, error) {
 	return end, err
 }
 
-// Passed says whether the record has read up to a mark. An empty partition has
-// been read, whether or not a writer has come by.
-func (a *StreamAudit) Passed(ctx context.Context, m engine.Mark) (bool, error) {
+// Left says how much the record has not read yet up to a mark. An empty partition
+// has been read, whether or not a writer has come by.
+func (a *StreamAudit) Left(ctx context.Context, m engine.Mark) (n int64, err error) {
 	at, err := a.record.Offsets(ctx, a.topic)
-	if err != nil {
-		return false, err
-	}
 	for p, end := range m {
-		if at[p] < end {
-			return false, nil
-		}
+		n += max(0, end-at[p])
 	}
-	return true, nil
+	return n, err
 }
 
 // Lag gives, per partition, how many events the record has not read yet.

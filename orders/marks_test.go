@@ -29,13 +29,13 @@ func TestAnEpochsMarkIsReadByAllAndBecomesNothing(t *testing.T) {
 		if err != nil || len(m) != 3 {
 			t.Fatalf("marked %v, %v", m, err)
 		}
-		if passed, err := marks.Passed(t.Context(), m); passed || err != nil {
-			t.Errorf("passed before anybody has read: %v, %v", passed, err)
+		if left, err := marks.Left(t.Context(), m); left != 6 || err != nil {
+			t.Errorf("%d of 3 events and 3 marks are left before anybody has read: %v", left, err)
 		}
 		late := r.accept(1, 0)
 		r.publish(p, late)
 		start(t, r.writer(nil).Run)
-		until(t, "the marks are passed", func() bool { ok, err := marks.Passed(t.Context(), m); return ok && err == nil })
+		until(t, "the marks are passed", func() bool { left, err := marks.Left(t.Context(), m); return left == 0 && err == nil })
 		if missing, err := record.NewAudit(r.db).Missing(t.Context(), []engine.ReservationID{before[0].ID, before[1].ID, before[2].ID}); err != nil || len(missing) > 0 {
 			t.Errorf("published before the mark and not there: %v, %v", missing, err)
 		}

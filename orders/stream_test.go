@@ -168,7 +168,7 @@ func TestTheStreamsEndIsPassedOnceTheRecordHasReadIt(t *testing.T) {
 		if err != nil || len(empty) != 3 {
 			t.Fatalf("mark %v, %v", empty, err)
 		}
-		if ok, err := audit.Passed(t.Context(), empty); err != nil || !ok {
+		if left, err := audit.Left(t.Context(), empty); err != nil || left != 0 {
 			t.Errorf("an empty stream is not passed: %v", err)
 		}
 		p := r.producer()
@@ -179,8 +179,8 @@ func TestTheStreamsEndIsPassedOnceTheRecordHasReadIt(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if ok, _ := audit.Passed(t.Context(), mark); ok {
-			t.Error("passed before anybody read")
+		if left, _ := audit.Left(t.Context(), mark); left != 10 {
+			t.Errorf("%d of 10 are left before anybody read", left)
 		}
 		sum := func() (n int64) {
 			lag, err := audit.Lag(t.Context())
@@ -196,7 +196,7 @@ func TestTheStreamsEndIsPassedOnceTheRecordHasReadIt(t *testing.T) {
 			t.Errorf("lag %d, want 10", n)
 		}
 		start(t, r.writer(nil).Run)
-		until(t, "passed", func() bool { ok, err := audit.Passed(t.Context(), mark); return ok && err == nil })
+		until(t, "passed", func() bool { left, err := audit.Left(t.Context(), mark); return left == 0 && err == nil })
 		if n := sum(); n != 0 {
 			t.Errorf("lag %d, want 0", n)
 		}

@@ -156,6 +156,17 @@ func (s safety) unfit(topic string) (out []string) {
 	return out
 }
 
+// Refused says that Kafka will have none of who asks, whenever they ask: rights
+// that are missing, or a topic that cannot be.
+func Refused(err error) bool {
+	for _, no := range []error{kerr.TopicAuthorizationFailed, kerr.ClusterAuthorizationFailed, kerr.SaslAuthenticationFailed, kerr.InvalidTopicException, kerr.InvalidPartitions, kerr.InvalidConfig, kerr.PolicyViolation} {
+		if errors.Is(err, no) {
+			return true
+		}
+	}
+	return false
+}
+
 // Ping says whether a broker answers.
 func Ping(ctx context.Context, brokers []string, opts ...kgo.Opt) error {
 	client, err := kgo.NewClient(append(clientOptions(brokers), opts...)...)

@@ -98,6 +98,25 @@ func notSent(err error) bool {
 		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, redis.ErrClosed)
 }
 
+// Refused says that Redis will have none of who asks, whenever they ask: a
+// password or a database that it does not know, a command that the user may not
+// give, or a Redis that is too old.
+func Refused(err error) bool {
+	if errors.Is(err, errOldRedis) {
+		return true
+	}
+	var answer redis.Error
+	if !errors.As(err, &answer) {
+		return false
+	}
+	for _, no := range []string{"WRONGPASS", "NOAUTH", "NOPERM", "ERR AUTH", "ERR DB index", "ERR invalid DB index"} {
+		if strings.HasPrefix(answer.Error(), no) {
+			return true
+		}
+	}
+	return false
+}
+
 // readFailed gives a read's error its code: a read that failed changed nothing.
 func readFailed(err error) error {
 	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) {

@@ -99,7 +99,7 @@ func (c *chaosCmd) Run(w *world) error {
 			r.Replay = c.replay(cfg)
 			reports[i] = r
 			out.Lock()
-			if !c.JSON && (len(configs) == 1 || !r.Pass) {
+			if !c.JSON && (len(configs) == 1 || !r.Pass || len(r.Skipped) > 0) {
 				fmt.Fprintln(w.stdout, r)
 			}
 			if kept, err = c.keep(kept, r); err != nil {
@@ -154,7 +154,7 @@ func (c *chaosCmd) kept() ([]byte, error) {
 
 // keep adds a run to the summary at once: an hour of runs may be cut short.
 func (c *chaosCmd) keep(kept []byte, r chaos.Report) ([]byte, error) {
-	if c.Summary == "" {
+	if c.Summary == "" || r.Empty() {
 		return nil, nil
 	}
 	s, err := chaos.Merge(kept, []chaos.Report{r})
@@ -306,7 +306,11 @@ func summary(w io.Writer, reports []chaos.Report) error {
 	fmt.Fprintln(t, "SEED\tFAULTS\tAT ONCE\tBUYERS\tORDERS\tREPEATS\tZEROS\tNORMAL AFTER\tVERDICT")
 	for _, r := range reports {
 		verdict := "pass"
-		if !r.Pass {
+		switch {
+		case len(r.Skipped) > 0 && (r.Pass || r.Empty()):
+			verdict = map[bool]string{true: "SKIPPED ", false: "pass, but skipped "}[r.Empty()] + strings.Join(r.Skipped, "; ")
+			verdict = verdict[:min(len(verdict), 160)]
+		case !r.Pass:
 			verdict = "FAIL " + cmp.Or(r.Error, strings.Join(r.Wrong, "; "))
 			verdict, _, _ = strings.Cut(verdict, "\n")
 			verdict = verdict[:min(len(verdict), 160)]
@@ -325,7 +329,7 @@ func verdictOf(reports []chaos.Report) error {
 	var failed, broken []error
 	for _, r := range reports {
 		switch {
-		case r.Pass:
+		case r.Pass, r.Empty(): // what was skipped has been said
 		case r.Error != "" && len(r.Wrong) == 0:
 			broken = append(broken, fmt.Errorf("seed %d could not be run: %s", r.Seed, r.Error))
 		default:

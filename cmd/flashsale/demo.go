@@ -70,7 +70,7 @@ func (c *demoCmd) Run(w *world) error {
 	settings.Partitions, settings.Replication = 3, 1
 	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it
 	settings.PaymentWebhookSecret = []string{hook.Secret}
-	n, err := newNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles, w.log)
+	n, err := openNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles)
 	if err != nil {
 		return err
 	}

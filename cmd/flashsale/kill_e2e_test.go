@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -256,21 +255,5 @@ func TestABackendThatGoesAwayIsA503AndNothingIsLost(t *testing.T) {
 	transient(p.checkout(tok(4), four, "pay", "pm_card_visa"))
 	if got := p.reservation(tok(4), four); got.text("state") != "held" {
 		t.Errorf("the hold is %s", got.Raw)
-	}
-}
-
-func TestABackendThatIsAwayAtTheStartIsNamed(t *testing.T) {
-	r := newRig(t)
-	good := r.backends()
-	for i, c := range []struct{ what, flag string }{{"Redis", "--redis-url"}, {"Postgres", "--postgres-url"}, {"Kafka", "--kafka-brokers"}} {
-		t.Run(c.what, func(t *testing.T) {
-			t.Parallel()
-			args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", testToken, "--buyer-key", testKey, "--payment-url", r.box.URL()}, good...)
-			dead := []string{"redis://127.0.0.1:1/0", "postgres://x@127.0.0.1:1/x", "127.0.0.1:1"}[i]
-			_, errs, status := command(t, append(args, c.flag, dead)...)
-			if status != exitUnavailable || !strings.Contains(errs, c.what+" at") || !strings.Contains(errs, c.flag) {
-				t.Errorf("status %d: %s", status, errs)
-			}
-		})
 	}
 }

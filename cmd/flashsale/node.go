@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net"
 	"os"
 	"slices"
 	"strings"
@@ -60,10 +59,9 @@ type node struct {
 	keeper    *engine.Keeper
 	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
-	public  *api.Server
-	admin   *ops.Server
-	publicL net.Listener
-	adminL  net.Listener
+	public *api.Server
+	admin  *ops.Server
+	doors  *doors
 
 	closers []func()
 }
@@ -73,14 +71,13 @@ type systemClock struct{ skew time.Duration }
 
 func (c systemClock) Now() time.Time { return time.Now().Add(c.skew) }
 
-// startPatience is how long a start waits for backends that may be starting too.
-const startPatience = 10 * time.Second
+// tryPatience bounds one look for a backend.
+const tryPatience = 10 * time.Second
 
-// newNode wires the parts and checks that every backend answers. On an error
-// nothing is left open.
-func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger) (_ *node, err error) {
-	raiseHeapFloor(set.HeapFloor)
-	n := &node{set: set, at: at, roles: roles, log: log, reg: prometheus.NewRegistry()}
+// newNode wires the parts and checks that every backend answers: an outage if
+// one does not. On an error nothing is left open but the doors.
+func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger, d *doors) (_ *node, err error) {
+	n := &node{set: set, at: at, roles: roles, log: log, reg: prometheus.NewRegistry(), doors: d}
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
 		if err != nil {
@@ -90,15 +87,18 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 	if n.fault, err = fault.Parse(set.Fault); err != nil {
 		return nil, &exit{exitUsage, err}
 	}
-	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openOutside, n.openEngine, n.openListeners} {
+	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openOutside, n.openEngine, n.openServers} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}
 	}
+	n.onClose(d.close)
 	return n, nil
 }
 
-func (n *node) has(role string) bool { return slices.Contains(n.roles, role) }
+func (n *node) has(role string) bool { return has(n.roles, role) }
+
+func has(roles []string, role string) bool { return slices.Contains(roles, role) }
 
 func (n *node) onClose(f func()) { n.closers = append(n.closers, f) }
 
@@ -110,21 +110,21 @@ func (n *node) close() {
 	n.closers = nil
 }
 
-// answering waits a while for a backend and says clearly when it does not come.
-func answering(ctx context.Context, what, where, cure string, ping func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, startPatience)
-	defer cancel()
-	var err error
-	for {
-		if err = ping(ctx); err == nil {
-			return nil
-		}
-		select {
-		case <-ctx.Done():
-			return fail(exitUnavailable, "%s at %s does not answer: %w\n  %s", what, where, err, cure)
-		case <-time.After(250 * time.Millisecond):
-		}
+// answers asks a backend for a sign of life. A refusal is no outage: waiting
+// does not change what was set.
+func (n *node) answers(ctx context.Context, o outage, refused func(error) bool, ping func(context.Context) error) error {
+	if was := n.doors.missing.Load(); was.what != o.what {
+		n.doors.missing.Store(&outage{what: o.what})
 	}
+	ctx, cancel := context.WithTimeout(ctx, tryPatience)
+	defer cancel()
+	switch o.err = ping(ctx); {
+	case o.err == nil:
+		return nil
+	case refused(o.err):
+		return fail(exitUsage, "%s at %s refuses this node: %w\n  Look at %s.", o.what, o.where, o.err, o.flags)
+	}
+	return &o
 }
 
 func (n *node) openRecord(ctx context.Context) error {
@@ -134,20 +134,30 @@ func (n *node) openRecord(ctx context.Context) error {
 	}
 	n.db = db
 	n.onClose(db.Close)
-	if err := answering(ctx, "Postgres", redactURL(n.at.PostgresURL), "Start Postgres, or set --postgres-url.", db.Ping); err != nil {
+	postgres := outage{what: "Postgres", where: redactURL(n.at.PostgresURL), flags: "--postgres-url"}
+	if err := n.answers(ctx, postgres, record.Refused, db.Ping); err != nil {
 		return err
 	}
 	if err := record.Migrate(ctx, n.at.PostgresURL); err != nil {
-		return &exit{exitUnavailable, err}
+		return n.recordFailed(err)
 	}
 	n.sales, n.attempts, n.orders, n.ledger = record.NewSaleStore(db), record.NewAttempts(db), record.NewOrders(db), record.NewLedger(db)
 	n.events = record.NewEvents(db)
 	n.cache = record.NewSales(db, record.SalesOptions{})
 	n.sales.OnChange = n.cache.Put
-	if err := n.cache.Refresh(ctx); err != nil {
-		return &exit{exitUnavailable, err} // away since it answered
+	return n.recordFailed(n.cache.Refresh(ctx))
+}
+
+// recordFailed tells an outage, of a Postgres that has gone since it answered,
+// from everything else.
+func (n *node) recordFailed(err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case engine.CodeOf(err) == engine.CodeUnavailable:
+		return &outage{"Postgres", redactURL(n.at.PostgresURL), "--postgres-url", err}
 	}
-	return nil
+	return &exit{exitUnavailable, err}
 }
 
 func (n *node) openGate(ctx context.Context) error {
@@ -163,7 +173,7 @@ func (n *node) openGate(ctx context.Context) error {
 	}
 	n.gate = gate
 	n.onClose(func() { _ = gate.Close() })
-	if err := answering(ctx, "Redis", redactURL(n.at.RedisURL), "Start Redis, or set --redis-url.", gate.Ping); err != nil {
+	if err := n.answers(ctx, outage{what: "Redis", where: redactURL(n.at.RedisURL), flags: "--redis-url"}, reservation.Refused, gate.Ping); err != nil {
 		return err
 	}
 	n.replies = gate.Listen(n.orders)
@@ -173,7 +183,7 @@ func (n *node) openGate(ctx context.Context) error {
 
 func (n *node) openStream(ctx context.Context) error {
 	brokers := n.brokers()
-	err := answering(ctx, "Kafka", n.at.KafkaBrokers, "Start Kafka, or set --kafka-brokers.", func(ctx context.Context) error {
+	err := n.answers(ctx, outage{what: "Kafka", where: n.at.KafkaBrokers, flags: "--kafka-brokers, --topic and --partitions"}, orders.Refused, func(ctx context.Context) error {
 		return orders.EnsureTopic(ctx, brokers, n.set.Topic, int(n.set.Partitions), int(n.set.Replication))
 	})
 	if err != nil {
@@ -242,18 +252,7 @@ func (n *node) lostGate(saleNo uint32, _ int, _ string) {
 	}
 }
 
-func (n *node) openListeners(ctx context.Context) (err error) {
-	listen := func(flag, addr string) (net.Listener, error) {
-		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", addr)
-		if err != nil {
-			return nil, fail(exitUnavailable, "--%s %s: %w; choose another, or port 0 for a free one", flag, addr, err)
-		}
-		n.onClose(func() { _ = l.Close() })
-		return l, nil
-	}
-	if n.adminL, err = listen("admin-listen", n.set.AdminListen); err != nil {
-		return err
-	}
+func (n *node) openServers(context.Context) (err error) {
 	tokens, err := n.set.tokens()
 	if err != nil {
 		return &exit{exitUsage, err}
@@ -261,9 +260,6 @@ func (n *node) openListeners(ctx context.Context) (err error) {
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
 		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
-		return err
-	}
-	if n.publicL, err = listen("listen", n.set.Listen); err != nil {
 		return err
 	}
 	keys, err := n.keys()
@@ -298,13 +294,13 @@ func (n *node) keys() (out []api.Key, err error) {
 }
 
 func (n *node) publicURL() string {
-	if n.publicL == nil {
+	if n.doors.public == nil {
 		return ""
 	}
-	return "http://" + n.publicL.Addr().String()
+	return "http://" + n.doors.public.Addr().String()
 }
 
-func (n *node) adminURL() string { return "http://" + n.adminL.Addr().String() }
+func (n *node) adminURL() string { return "http://" + n.doors.admin.Addr().String() }
 
 // webhooks takes events from the payment providers that can verify them.
 type webhooks struct{ *node }

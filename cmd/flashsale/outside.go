@@ -133,7 +133,7 @@ func (n *node) openOutside(ctx context.Context) (err error) {
 	}
 	n.payments = n.fault.Payments(n.router)
 	n.forced = record.NewBreakers(n.db)
-	return n.takeModes(ctx)
+	return n.recordFailed(n.takeModes(ctx))
 }
 
 func (n *node) providers() (out []payment.Provider, err error) {

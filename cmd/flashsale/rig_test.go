@@ -44,6 +44,7 @@ type proc struct {
 	cmd    *exec.Cmd
 	ready  ready
 	stderr *lockedBuffer
+	line   chan string // that it is ready
 	done   chan error
 }
 
@@ -67,7 +68,15 @@ func (l *lockedBuffer) String() string {
 // start runs a command that prints a JSON line when it is ready.
 func start(t *testing.T, args ...string) *proc {
 	t.Helper()
-	p := &proc{t: t, stderr: &lockedBuffer{}, done: make(chan error, 1)}
+	p := launch(t, args...)
+	p.awaitReady()
+	return p
+}
+
+// launch is start without the wait.
+func launch(t *testing.T, args ...string) *proc {
+	t.Helper()
+	p := &proc{t: t, stderr: &lockedBuffer{}, done: make(chan error, 1), line: make(chan string, 1)}
 	p.cmd = exec.Command(os.Args[0], append(args, "--json")...)
 	p.cmd.Env = append(os.Environ(), asMain+"=1", "XDG_CACHE_HOME="+cacheHome(t))
 	p.cmd.Stderr = p.stderr
@@ -78,24 +87,28 @@ func start(t *testing.T, args ...string) *proc {
 	if err := p.cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	line := make(chan string, 1)
 	go func() {
 		s := bufio.NewReader(out)
 		first, _ := s.ReadString('\n')
-		line <- first
+		p.line <- first
 		_, _ = io.Copy(io.Discard, s)
 		p.done <- p.cmd.Wait()
 	}()
 	t.Cleanup(p.kill)
+	return p
+}
+
+func (p *proc) awaitReady() {
+	p.t.Helper()
+	what := strings.Join(p.cmd.Args, " ")
 	select {
-	case first := <-line:
+	case first := <-p.line:
 		if err := json.Unmarshal([]byte(first), &p.ready); err != nil {
-			t.Fatalf("flashsale %s is not ready: %q\n%s", strings.Join(args, " "), first, p.stderr)
+			p.t.Fatalf("%s is not ready: %q\n%s", what, first, p.stderr)
 		}
 	case <-time.After(patience):
-		t.Fatalf("flashsale %s is not ready in time\n%s", strings.Join(args, " "), p.stderr)
+		p.t.Fatalf("%s is not ready in time\n%s", what, p.stderr)
 	}
-	return p
 }
 
 // cacheHome keeps tests away from the account's own demos; the jars stay where they are.
@@ -174,9 +187,14 @@ func (r *rig) backends() []string {
 // serve starts a node.
 func (r *rig) serve(more ...string) *proc {
 	r.t.Helper()
+	return start(r.t, r.node(more...)...)
+}
+
+// node is the command of a node; of a flag that is given twice the last counts.
+func (r *rig) node(more ...string) []string {
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", testToken, "--buyer-key", testKey,
 		"--payment-url", r.box.URL(), "--payment-timeout", "1s", "--topic", r.topic, "--group", r.topic, "--replication", "1"}, r.backends()...)
-	return start(r.t, append(args, more...)...)
+	return append(args, more...)
 }
 
 // query asks Postgres for one number.

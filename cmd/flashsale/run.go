@@ -24,10 +24,11 @@ func (n *node) run(ctx context.Context, announce func() error) error {
 	if err != nil {
 		return err
 	}
+	n.doors.handOver()
 	g, broken := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.admin.Serve(n.adminL) })
+	g.Go(func() error { return n.admin.Serve(n.doors.admin) })
 	if n.public != nil {
-		g.Go(func() error { return n.public.Serve(n.publicL) })
+		g.Go(func() error { return n.public.Serve(n.doors.public) })
 	}
 	var work errgroup.Group
 	for name, role := range roles {

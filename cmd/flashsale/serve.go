@@ -40,7 +40,11 @@ func (c *serveCmd) Run(w *world) error {
 	if err := c.Validate(c.Roles, c.Backends); err != nil {
 		return err
 	}
-	n, err := newNode(w, c.Settings, c.Backends, c.Roles, w.log)
+	n, err := openNode(w, c.Settings, c.Backends, c.Roles)
+	if err != nil && w.Err() != nil {
+		w.log.Info("stopped before every backend had answered")
+		return nil
+	}
 	if err != nil {
 		return err
 	}

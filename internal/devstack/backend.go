@@ -87,6 +87,25 @@ func (b *Backend) Restart(ctx context.Context) error {
 	return b.driver.start(ctx)
 }
 
+// Alive says whether the server's process runs.
+func (b *Backend) Alive() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	s, ok := b.driver.(*server)
+	return ok && s.proc != nil && s.proc.alive()
+}
+
+// Revive starts a server again that has ended by itself, on the same address and
+// data. It returns when the server is healthy.
+func (b *Backend) Revive(ctx context.Context) error {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if s, ok := b.driver.(*server); ok {
+		return s.revive(ctx)
+	}
+	return ErrUnsupported
+}
+
 // Pause freezes the server and its helpers (SIGSTOP): connections stay open and
 // nothing is answered, which is what a machine looks like that swaps or hangs.
 func (b *Backend) Pause() error { return b.signal(syscall.SIGSTOP) }
@@ -107,6 +126,9 @@ func (b *Backend) close() error {
 		return nil
 	}
 	err := b.driver.stop()
+	if s, ok := b.driver.(*server); ok {
+		err = errors.Join(err, s.disk.close())
+	}
 	if b.remove != nil {
 		err = errors.Join(err, b.remove())
 	}

@@ -25,7 +25,9 @@ type command struct {
 	cred *syscall.Credential // nil: the current user
 	// deathSignal is what the kernel sends when we die; 0 means SIGKILL.
 	deathSignal syscall.Signal
-	logPath     string
+	// mounts lets it mount file systems that only it and its children see.
+	mounts  bool
+	logPath string
 }
 
 // child is a process we started and will reap.

@@ -71,6 +71,9 @@ type Spec struct {
 	// Brokers is how many brokers a Kafka child has: 1 (also 0), or KafkaBrokers,
 	// a cluster whose members are in Backend.Members.
 	Brokers int
+	// Disk gives a Redis or Postgres child's data a file system of its own of so
+	// many MiB, in memory, which FillDisk fills: see TryDisk. It is gone on Close.
+	Disk int
 }
 
 // Options of a stack. The zero value starts everything in Auto mode in a

@@ -53,29 +53,6 @@ func (b *Backend) TearAOF(bytes int64) (int64, error) {
 // DropAOF removes everything that a Redis that is down would come back with.
 func (b *Backend) DropAOF() error { return os.RemoveAll(filepath.Join(b.dataDir(), "appendonlydir")) }
 
-// LimitFiles makes the running server's next write fail that would make its
-// append-only file longer than slack bytes more than it is: a disk that is full,
-// without a disk of one's own. Redis ends itself then, as it does when it must
-// not answer what it could not write. A restarted server is not limited.
-func (b *Backend) LimitFiles(slack int64) error {
-	file, err := b.incrementalAOF()
-	if err != nil {
-		return err
-	}
-	st, err := os.Stat(file)
-	if err != nil {
-		return err
-	}
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	s, ok := b.driver.(*server)
-	if !ok || s.proc == nil || !s.proc.alive() {
-		return errors.New("devstack: it is not running")
-	}
-	s.proc.expected.Store(true)
-	return limitFiles(s.proc.pid, uint64(max(st.Size()+slack, 0)))
-}
-
 // incrementalAOF is the newest file that Redis appends to.
 func (b *Backend) incrementalAOF() (string, error) {
 	files, err := filepath.Glob(filepath.Join(b.dataDir(), "appendonlydir", "*.incr.aof"))
@@ -86,7 +63,12 @@ func (b *Backend) incrementalAOF() (string, error) {
 	return files[len(files)-1], nil
 }
 
-func (b *Backend) dataDir() string { return filepath.Join(b.Dir, "data") }
+func (b *Backend) dataDir() string {
+	if s, ok := b.driver.(*server); ok {
+		return s.data
+	}
+	return filepath.Join(b.Dir, "data")
+}
 
 // PostgresRows gives what a query selects, every value as text.
 func PostgresRows(ctx context.Context, url, query string, args ...any) (out [][]string, err error) {

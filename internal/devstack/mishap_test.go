@@ -6,33 +6,6 @@ import (
 	"time"
 )
 
-func TestARedisWhoseFilesCannotGrowEndsAndComesBackWithWhatItAcknowledged(t *testing.T) {
-	t.Parallel()
-	ctx := t.Context()
-	b := startStack(t, withDir(t, only("redis", Spec{Mode: Child}))).Redis
-	if _, err := RedisDo(ctx, b.URL, "SET", "a", "kept"); err != nil {
-		t.Fatal(err)
-	}
-	if err := b.LimitFiles(10); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := RedisDo(ctx, b.URL, "SET", "b", strings.Repeat("x", 100)); err == nil {
-		t.Error("what cannot be written is acknowledged")
-	}
-	if err := b.Restart(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if got, err := RedisDo(ctx, b.URL, "GET", "a"); err != nil || got != "kept" {
-		t.Errorf("%q, %v; want what was acknowledged", got, err)
-	}
-	if got, err := RedisDo(ctx, b.URL, "EXISTS", "b"); err != nil || got != "0" {
-		t.Errorf("what was refused is there: %q, %v", got, err)
-	}
-	if _, err := RedisDo(ctx, b.URL, "SET", "b", strings.Repeat("x", 100)); err != nil {
-		t.Errorf("restarted, it is limited: %v", err)
-	}
-}
-
 func TestARedisForgetsTheTornEndOfItsLogAndAllOfOneThatIsDropped(t *testing.T) {
 	t.Parallel()
 	ctx := t.Context()

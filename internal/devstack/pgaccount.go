@@ -147,10 +147,6 @@ func (a pgAccount) note(s *server) string {
 	return ""
 }
 
-func (a pgAccount) removeData(s *server) error {
-	return errors.Join(os.RemoveAll(s.data), os.RemoveAll(s.dir))
-}
-
 func isLink(path string) bool {
 	st, err := os.Lstat(path)
 	return err == nil && st.Mode()&os.ModeSymlink != 0

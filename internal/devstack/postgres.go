@@ -41,6 +41,10 @@ func newPostgres(opt Options) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	place := s.data
+	if opt.Postgres.Disk > 0 {
+		s.disk = &disk{mib: opt.Postgres.Disk, owner: owner}
+	}
 	b := &Backend{Kind: "child postgres", Mode: Child, Durable: true, Dir: s.dir, driver: s, Note: owner.note(s)}
 	if opt.Postgres.Fast {
 		b.Note = strings.TrimPrefix(b.Note+"; fsync is off: everything may be lost if the machine (not just the process) dies", "; ")
@@ -48,12 +52,12 @@ func newPostgres(opt Options) (*Backend, error) {
 	s.nports, s.stopSig, s.ready = 1, syscall.SIGINT, 60*time.Second // "fast" shutdown
 	if opt.Ephemeral {
 		s.stopSig = syscall.SIGQUIT // "immediate": no checkpoint, but shared memory is given back
-		b.remove = func() error { return owner.removeData(s) }
+		b.remove = func() error { return errors.Join(os.RemoveAll(place), os.RemoveAll(s.dir)) }
 	}
-	s.prepare = func(ctx context.Context) error { return initdb(ctx, s, bin, owner, opt.Postgres.Fast) }
+	s.prepare = func(ctx context.Context) error { return initdb(ctx, s, bin, owner, opt.Postgres) }
 	s.configure = func([]int) error { return clearStalePid(s.data) }
 	s.command = func(ports []int) command {
-		return command{path: filepath.Join(bin, "postgres"), args: postgresArgs(s.data, ports[0], opt.Postgres.Fast),
+		return command{path: filepath.Join(bin, "postgres"), args: postgresArgs(s.data, ports[0], opt.Postgres),
 			// SIGQUIT, not SIGKILL, when we die: the same end, but Postgres takes
 			// its shared memory and pid file with it.
 			cred: owner.cred, deathSignal: syscall.SIGQUIT}
@@ -69,7 +73,7 @@ func newPostgres(opt Options) (*Backend, error) {
 	return b, nil
 }
 
-func postgresArgs(data string, port int, fast bool) []string {
+func postgresArgs(data string, port int, spec Spec) []string {
 	args := []string{"-D", data}
 	settings := []string{
 		"listen_addresses=127.0.0.1",
@@ -79,8 +83,11 @@ func postgresArgs(data string, port int, fast bool) []string {
 		"synchronous_commit=on",
 		"logging_collector=off", // to our log file
 	}
-	if fast {
+	if spec.Fast {
 		settings = append(settings, "fsync=off", "full_page_writes=off")
+	}
+	if spec.Disk > 0 {
+		settings = append(settings, "min_wal_size=2MB", "max_wal_size="+strconv.Itoa(spec.Disk/4)+"MB")
 	}
 	for _, s := range settings {
 		args = append(args, "-c", s)
@@ -90,7 +97,7 @@ func postgresArgs(data string, port int, fast bool) []string {
 
 // initdb makes the cluster in a folder below its final place and moves it up when
 // complete, so that an interrupted run never looks like a finished one.
-func initdb(ctx context.Context, s *server, bin string, owner pgAccount, fast bool) error {
+func initdb(ctx context.Context, s *server, bin string, owner pgAccount, spec Spec) error {
 	if _, err := os.Stat(filepath.Join(s.data, "PG_VERSION")); err == nil {
 		return nil
 	}
@@ -105,11 +112,14 @@ func initdb(ctx context.Context, s *server, bin string, owner pgAccount, fast bo
 	}
 	fresh := filepath.Join(s.data, "new")
 	args := []string{"-D", fresh, "-U", pgUser, "--auth=trust", "--encoding=UTF8", "--locale=C"}
-	if fast {
+	if spec.Fast {
 		args = append(args, "--no-sync")
 	}
+	if spec.Disk > 0 {
+		args = append(args, "--wal-segsize=1") // MiB: a new one, which needs space, comes soon
+	}
 	err = runToEnd(ctx, command{
-		path: filepath.Join(bin, "initdb"), args: args, dir: s.data, cred: owner.cred, logPath: filepath.Join(s.dir, "initdb.log"),
+		path: filepath.Join(bin, "initdb"), args: args, dir: s.workDir(), cred: owner.cred, logPath: filepath.Join(s.dir, "initdb.log"),
 	})
 	if err != nil {
 		return err

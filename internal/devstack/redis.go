@@ -67,6 +67,9 @@ func newRedisServer(opt Options, path string, n redisNode) (*Backend, error) {
 	if err != nil {
 		return nil, err
 	}
+	if opt.Redis.Disk > 0 {
+		s.disk = &disk{mib: opt.Redis.Disk}
+	}
 	b := &Backend{
 		Kind: "child redis-server", Mode: Child, Durable: true, Dir: s.dir, driver: s,
 	}

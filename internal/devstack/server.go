@@ -28,6 +28,7 @@ type server struct {
 	pick      func(n int) ([]int, error)                            // free ports; a field so that tests can pick badly
 	nports    int
 	stopSig   syscall.Signal
+	disk      *disk // the data is on; nil: the machine's
 
 	ports []int // fixed after the first successful start
 	proc  *child
@@ -43,6 +44,13 @@ func (s *server) start(ctx context.Context) error {
 	}
 	if err := refuseLeftover(s.pidFile(), s.data); err != nil {
 		return fmt.Errorf("devstack: %s: %w", s.name, err)
+	}
+	if s.disk != nil && s.disk.sleeper == nil {
+		data, err := s.disk.mount(ctx, s.data, filepath.Join(s.dir, "disk.log"))
+		if err != nil {
+			return fmt.Errorf("devstack: %s: %w", s.name, err)
+		}
+		s.data = data
 	}
 	if s.ports == nil && s.prepare != nil {
 		if err := s.prepare(ctx); err != nil {
@@ -79,7 +87,7 @@ func (s *server) launch(ctx context.Context) error {
 	}
 	begin := time.Now()
 	cmd := s.command(ports)
-	cmd.dir, cmd.logPath = s.data, filepath.Join(s.dir, "log")
+	cmd.dir, cmd.logPath = s.workDir(), filepath.Join(s.dir, "log")
 	proc, err := startChild(cmd)
 	if err != nil {
 		return err
@@ -156,6 +164,28 @@ func (s *server) stop() error {
 	return errors.Join(err, s.forget())
 }
 
+// revive starts the server if it has ended. It may be on its way out, or
+// recovering by itself: only an answer says that nothing is to be done.
+func (s *server) revive(ctx context.Context) error {
+	if s.proc == nil {
+		return s.start(ctx)
+	}
+	alive, cancel := context.WithCancel(ctx)
+	defer cancel()
+	go func() {
+		select {
+		case <-s.proc.done:
+			cancel()
+		case <-alive.Done():
+		}
+	}()
+	err := waitHealthy(alive, func(ctx context.Context) error { return s.check(ctx, s.proc.pid, s.ports) })
+	if err == nil || s.proc.alive() {
+		return err
+	}
+	return errors.Join(s.stop(), s.start(ctx))
+}
+
 func (s *server) kill() error {
 	if s.proc == nil || !s.proc.alive() {
 		return nil
@@ -168,6 +198,15 @@ func (s *server) signal(sig syscall.Signal) error {
 		return fmt.Errorf("devstack: %s is not running", s.name)
 	}
 	return s.proc.signalAll(sig)
+}
+
+// workDir is where the server is started. A process whose working directory is on
+// a disk that it does not see mounted cannot say where it is, and Postgres wants to.
+func (s *server) workDir() string {
+	if s.disk != nil {
+		return "/"
+	}
+	return s.data
 }
 
 func (s *server) pidFile() string { return filepath.Join(s.dir, "devstack.pid") }

@@ -1,9 +1,8 @@
 package devstack
 
 import (
+	"os"
 	"syscall"
-
-	"golang.org/x/sys/unix"
 )
 
 // sysProcAttr puts the child into its own process group, so that Ctrl-C at the
@@ -13,10 +12,15 @@ func sysProcAttr(c command) *syscall.SysProcAttr {
 	if sig == 0 {
 		sig = syscall.SIGKILL
 	}
-	return &syscall.SysProcAttr{Setpgid: true, Pdeathsig: sig, Credential: c.cred}
-}
-
-// limitFiles sets how long a file the process may make.
-func limitFiles(pid int, bytes uint64) error {
-	return unix.Prlimit(pid, unix.RLIMIT_FSIZE, &unix.Rlimit{Cur: bytes, Max: bytes}, nil)
+	attr := &syscall.SysProcAttr{Setpgid: true, Pdeathsig: sig, Credential: c.cred}
+	switch {
+	case !c.mounts:
+	case os.Geteuid() == 0:
+		attr.Unshareflags = syscall.CLONE_NEWNS
+	default: // as root of a user namespace, which in there is this user
+		attr.Cloneflags = syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS
+		attr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Geteuid(), Size: 1}}
+		attr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getegid(), Size: 1}}
+	}
+	return attr
 }

@@ -10,5 +10,3 @@ import "syscall"
 func sysProcAttr(c command) *syscall.SysProcAttr {
 	return &syscall.SysProcAttr{Setpgid: true, Credential: c.cred}
 }
-
-func limitFiles(int, uint64) error { return ErrUnsupported }

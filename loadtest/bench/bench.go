@@ -192,6 +192,9 @@ func (m measure) try(ctx context.Context, w *world, got values) (values, error) 
 	}
 	ctx, cancel := context.WithTimeout(ctx, 3*time.Minute+20*w.cfg.Window)
 	defer cancel()
+	if err := w.rest(ctx); err != nil {
+		return nil, err
+	}
 	return m.run(ctx, w, got)
 }
 

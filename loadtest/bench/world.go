@@ -43,7 +43,7 @@ type world struct {
 	servers                   map[string]*server
 	order                     []func()
 	nextKey                   uint64
-	sales                     int
+	sales, started            int
 	callers                   map[int]int // that make calls of about 64 holds, by shards
 	processors                int
 }
@@ -58,6 +58,7 @@ type server struct {
 	pg    string
 	box   string // base URL of the payment sandbox that it pays at
 	warm  bool
+	leave func(context.Context) error // ends it with all that it left; nil: it stays until the end
 }
 
 func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
@@ -168,15 +169,48 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 	return s, nil
 }
 
+// rest ends the servers that would go on working after their measurement, and
+// waits until the processors are idle: vacuum, checkpoints and captures of one
+// measurement are no part of the next. A machine that others use is not waited for
+// any longer than restPatience.
+func (w *world) rest(ctx context.Context) error {
+	for name, s := range w.servers {
+		if s.leave == nil {
+			continue
+		}
+		if err := s.leave(ctx); err != nil {
+			return err
+		}
+		delete(w.servers, name)
+	}
+	const look = 250 * time.Millisecond
+	for deadline := time.Now().Add(restPatience); time.Now().Before(deadline); {
+		busy := cpuOfMachine()
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(look):
+		}
+		if cpuOfMachine()-busy <= look/20 { // of a processor; the unit is 10 ms
+			return nil
+		}
+	}
+	return nil
+}
+
+const restPatience = 15 * time.Second
+
 // startProduct starts the engine as it is shipped: role api alone on a Redis
 // without AOF, or with AOF always, or all roles with everything that a purchase needs.
 func (w *world) startProduct(ctx context.Context, name string) (*server, error) {
-	pg, err := w.database(ctx, strings.ReplaceAll(name, "-", "_"))
+	w.started++
+	db := fmt.Sprintf("%s_%d", strings.ReplaceAll(name, "-", "_"), w.started)
+	pg, err := w.database(ctx, db)
 	if err != nil {
 		return nil, err
 	}
 	s := &server{url: w.stack.Redis.URL, redis: w.redis, pg: pg}
-	roles, payments := "api", "http://127.0.0.1:9" // nobody pays
+	roles, payments, topic := "api", "http://127.0.0.1:9", "bench."+db // nobody pays
 	switch name {
 	case "product-aof":
 		w.durable, err = devstack.Start(ctx, devstack.Options{Redis: devstack.Spec{Mode: devstack.Child},
@@ -204,18 +238,25 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 			return nil, err
 		}
 		w.atEnd(func() { _ = s.redis.Close() })
+		if err := s.clean(ctx); err != nil {
+			return nil, err
+		}
 		box, err := start(ctx, "the payment sandbox", w.backend, true, append(w.cfg.Self, "sandbox", "--listen", "127.0.0.1:0", "--json")...)
 		if err != nil {
 			return nil, err
 		}
 		w.atEnd(box.stop)
 		payments = fmt.Sprint(box.ready["sandbox"])
-		s.box = payments
+		s.box, s.leave = payments, func(ctx context.Context) error {
+			s.stop()
+			box.stop()
+			return pgExec(ctx, w.stack.Postgres.URL, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
+		}
 	}
 	s.process, err = start(ctx, "flashsale serve ("+name+")", w.server, true, append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", payments,
 		"--redis-url", s.url, "--postgres-url", pg, "--kafka-brokers", w.stack.Kafka.URL,
-		"--topic", "bench."+name, "--group", "bench."+name, "--partitions", "6", "--replication", "1")...)
+		"--topic", topic, "--group", topic, "--partitions", "6", "--replication", "1")...)
 	if err != nil {
 		return nil, err
 	}

@@ -50,7 +50,13 @@ func (w *world) failover(plan Plan, began time.Time) *Failover {
 	if len(plan.Events) != 1 || w.end.IsZero() {
 		return nil
 	}
-	return sumUp(w.heardOf, began.Add(time.Second), w.lag, w.end) // the first second is for getting going
+	// Getting going takes the first second, and buyers think before they pay: the
+	// rates are those of the last two seconds before.
+	from := began.Add(time.Second)
+	if late := w.lag.Add(-2 * time.Second); late.After(from) {
+		from = late
+	}
+	return sumUp(w.heardOf, from, w.lag, w.end)
 }
 
 // sumUp reads what was heard from a moment on of a replica that stopped listening

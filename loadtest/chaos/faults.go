@@ -56,6 +56,33 @@ func churnWriters(_ context.Context, w *world, _ Event) (healer, error) {
 	}, nil
 }
 
+// startCold starts a node that must wait, and must not end, nor be started again.
+func startCold(ctx context.Context, w *world, e Event) (healer, error) {
+	back := func(context.Context) error { return w.toPG.plug(true) }
+	ports, err := devstack.FreePorts(2)
+	if err != nil {
+		return nil, err
+	}
+	if err := w.toPG.plug(false); err != nil {
+		return back, err
+	}
+	admin := fmt.Sprint("127.0.0.1:", ports[1])
+	n := newNode(&node{name: "a node that started cold", log: filepath.Join(w.dir, "cold.log"), env: w.cfg.Env, ready: "http://" + admin + "/readyz",
+		command: w.serve("--listen", fmt.Sprint("127.0.0.1:", ports[0]), "--admin-listen", admin)})
+	told := make(chan error, 1)
+	waiting, cancel := context.WithTimeout(ctx, e.For)
+	go func() { told <- n.awaitMissing(waiting, "Postgres") }()
+	return func(ctx context.Context) error {
+		defer n.close()
+		defer cancel()
+		err := errors.Join(<-told, back(ctx), n.awaitReady(ctx))
+		for _, d := range n.died() {
+			err = errors.Join(err, errors.New(d))
+		}
+		return err
+	}, nil
+}
+
 // calm is the provider's control with everything off that faults switch on.
 var calm = map[string]any{"outage": false, "latency_ms": 0, "jitter_ms": 0, "error_rate": 0, "timeout_after_rate": 0, "timeout_before_rate": 0}
 
@@ -152,6 +179,35 @@ func freezeBackend(b *devstack.Backend) (healer, error) {
 
 // stopBackend ends it in one way; healed, it is started again.
 func stopBackend(b *devstack.Backend, end func() error) (healer, error) { return b.Restart, end() }
+
+func (w *world) redisNow() *devstack.Backend    { return w.redis }
+func (w *world) postgresNow() *devstack.Backend { return w.stack.Postgres }
+
+// fillDisk leaves a backend no space; healed, it is started again if it has ended.
+func fillDisk(of func(*world) *devstack.Backend) func(context.Context, *world, Event) (healer, error) {
+	return func(_ context.Context, w *world, e Event) (healer, error) {
+		b := of(w)
+		return func(ctx context.Context) error {
+			if !b.Alive() {
+				w.note("%s: the server had ended by itself", e.Fault)
+			}
+			return errors.Join(b.FreeDisk(), b.Revive(ctx))
+		}, b.FillDisk()
+	}
+}
+
+// fillLog fills the disk, and then what Postgres' log has kept for itself.
+func fillLog(ctx context.Context, w *world, e Event) (healer, error) {
+	heal, err := fillDisk((*world).postgresNow)(ctx, w, e)
+	if err != nil {
+		return heal, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, e.For)
+	defer cancel()
+	_, full := devstack.PostgresRows(ctx, w.stack.Postgres.URL, "SELECT pg_logical_emit_message(false, 'ballast', repeat('x', 500000)) FROM generate_series(1, 2000)")
+	w.note("%s: %v", e.Fault, full)
+	return heal, nil
+}
 
 func freezeKafka(_ context.Context, w *world, _ Event) (healer, error) {
 	return freezeBackend(w.stack.Kafka)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"slices"
 	"time"
 )
 
@@ -29,7 +30,7 @@ func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
 		return Report{}, err
 	}
 	began := time.Now()
-	r = Report{Seed: cfg.Seed, Plan: plan, Rate: cfg.Rate, StartedAt: began.UTC(), Wrong: []string{}, Notes: []string{}}
+	r = Report{Seed: cfg.Seed, Plan: plan, Rate: cfg.Rate, StartedAt: began.UTC(), Wrong: []string{}, Notes: []string{}, Skipped: []string{}}
 	brokers := max(cfg.Brokers, plan.brokers())
 	if l.w != nil && (l.done >= mostPlans || len(l.w.nodes) != cfg.nodes() || l.w.brokers != brokers) {
 		l.Close()
@@ -41,6 +42,9 @@ func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
 		l.done = 0
 	}
 	w := l.w
+	if w.skipsAll(cfg, plan, &r) {
+		return r, nil
+	}
 	if err = w.begin(ctx, cfg); err == nil {
 		cfg.say("seed %d: everything is up after %.1f s: %s, %s, %s, %d nodes, plan %d", cfg.Seed, time.Since(began).Seconds(), w.redis.Kind, w.stack.Postgres.Kind, w.stack.Kafka.Kind, len(w.nodes), w.round)
 		err = w.through(ctx, plan, &r)
@@ -55,6 +59,20 @@ func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
 	}
 	l.Close()
 	return r, err
+}
+
+// skipsAll says whether nothing of a plan can happen in this world: then it is not
+// played, and its report says so instead of passing.
+func (w *world) skipsAll(cfg Config, plan Plan, r *Report) bool {
+	if w.noDisk == nil || slices.ContainsFunc(plan.Events, func(e Event) bool { return !faults[e.Fault].disk }) {
+		return false
+	}
+	w.cfg, w.skips = cfg, nil
+	for _, e := range plan.Events {
+		w.skip(e.Fault, w.noDisk)
+	}
+	r.Skipped = w.skips
+	return len(r.Skipped) > 0
 }
 
 // Close ends the world, if there is one.
@@ -77,7 +95,7 @@ func (w *world) begin(ctx context.Context, cfg Config) error {
 		}
 	}
 	w.mu.Lock()
-	w.cfg, w.notes, w.last, w.heardOf, w.lag, w.end = cfg, nil, time.Time{}, nil, time.Time{}, time.Time{}
+	w.cfg, w.notes, w.skips, w.last, w.heardOf, w.lag, w.end = cfg, nil, nil, time.Time{}, nil, time.Time{}, time.Time{}
 	w.mu.Unlock()
 	w.round++
 	return w.openSales(ctx)

@@ -63,15 +63,22 @@ func Matrix(reports []Report, command func(fault string) string) string {
 			does += fmt.Sprintf(" (%d %s)", e.Amount, f.unit)
 		}
 		verdict := "pass"
-		if !r.Pass {
+		switch {
+		case r.Empty():
+			verdict = "**skipped**: " + strings.ReplaceAll(r.Skipped[0], "|", "/")
+		case !r.Pass:
 			why, _, _ := strings.Cut(cmp.Or(strings.Join(r.Wrong, "; "), r.Error), "\n")
 			verdict = "**fail**: " + strings.ReplaceAll(why[:min(len(why), 200)], "|", "/")
 		}
 		normal := fmt.Sprintf("%.1f s, %.1f s", r.Normal.Selling, r.Normal.Ordering)
+		told := r.told()
 		if r.Normal == (Normal{}) && !r.Pass {
 			normal = "not in this run"
 		}
-		fmt.Fprintf(&b, rowBegin+"%s` | %s | %s | %s | %s | %s | %s |\n", e.Fault, does, f.expect, r.told(), normal, r.Zeros(), verdict)
+		if r.Empty() {
+			told = normal
+		}
+		fmt.Fprintf(&b, rowBegin+"%s` | %s | %s | %s | %s | %s | %s |\n", e.Fault, does, f.expect, told, normal, r.Zeros(), verdict)
 	}
 	if command != nil {
 		fmt.Fprintf(&b, "\nOne of them again: `%s`.\n", command("FAULT"))

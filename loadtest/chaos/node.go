@@ -3,8 +3,10 @@ package chaos
 import (
 	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -36,10 +38,6 @@ func newNode(n *node) *node {
 	return n
 }
 
-// exitUnavailable is the status with which a node ends that finds a backend
-// away at its start: then it is started again, and that is no death.
-const exitUnavailable = 3
-
 func (n *node) supervise() {
 	defer close(n.stopped)
 	for {
@@ -52,7 +50,7 @@ func (n *node) supervise() {
 			continue
 		}
 		<-proc.Done()
-		if code := proc.ExitCode(); !proc.Expected() && code != exitUnavailable {
+		if code := proc.ExitCode(); !proc.Expected() {
 			n.mu.Lock()
 			if len(n.deaths) < 5 { // one that dies at once dies often
 				n.deaths = append(n.deaths, fmt.Sprintf("%s ended by itself with status %d: %s", n.name, code, proc.LogTail()))
@@ -140,6 +138,26 @@ func (n *node) died() []string {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	return slices.Clone(n.deaths)
+}
+
+// awaitMissing waits until it says that it is not ready, and for want of what.
+func (n *node) awaitMissing(ctx context.Context, what string) error {
+	return eventually(ctx, n.name+" names what is missing", func(ctx context.Context) error {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ready, nil)
+		if err != nil {
+			return err
+		}
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			return err
+		}
+		defer res.Body.Close()
+		text, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+		if err == nil && (res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), what)) {
+			err = fmt.Errorf("status %d: %s", res.StatusCode, text)
+		}
+		return err
+	})
 }
 
 // awaitReady waits until it serves.

@@ -1,6 +1,7 @@
 package chaos
 
 import (
+	"errors"
 	"reflect"
 	"strings"
 	"testing"
@@ -129,5 +130,39 @@ func TestEveryFaultIsDescribedAndCanBePlayedAlone(t *testing.T) {
 		if _, err := Run(t.Context(), Config{Faults: []string{name, "lunch"}, Duration: time.Minute}); err == nil || !strings.Contains(err.Error(), "lunch") {
 			t.Errorf("a fault that does not exist: %v", err)
 		}
+	}
+}
+
+func TestAFaultThatCannotHappenHereIsSaidToBeSkipped(t *testing.T) {
+	alone := func(name string) Plan {
+		p, err := Alone(name, 1, 0, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	w := &world{noDisk: errors.New("no mounts\n| here")}
+	full := Report{Plan: alone("redis.disk_full")}
+	if !w.skipsAll(Config{}, full.Plan, &full) || !full.Empty() || full.Pass {
+		t.Errorf("%+v", full)
+	}
+	for what, text := range map[string]string{"the report": full.String(), "the table": Matrix([]Report{full}, nil)} {
+		if !strings.Contains(strings.ToLower(text), "skipped") || !strings.Contains(text, "redis.disk_full: no mounts") || strings.Contains(strings.ToLower(text), "pass |") {
+			t.Errorf("%s: %s", what, text)
+		}
+	}
+	for _, of := range []*world{w, {}} {
+		var kill Report
+		if plan := alone("redis.kill"); of.skipsAll(Config{}, plan, &kill) {
+			t.Errorf("a kill needs no disk: %v", kill.Skipped)
+		}
+	}
+	var some Report
+	if (&world{}).skipsAll(Config{}, full.Plan, &some) || some.Empty() {
+		t.Error("where there are disks, it is skipped")
+	}
+	storm := Report{Pass: true, Plan: Plan{Events: []Event{{Fault: "redis.disk_full"}, {Fault: "redis.kill"}}}, Skipped: full.Skipped}
+	if l := storm.line(); storm.Empty() || !reflect.DeepEqual(l.Faults, []string{"redis.kill"}) {
+		t.Errorf("%v; a plan of which a part was skipped has shown the rest", l.Faults)
 	}
 }

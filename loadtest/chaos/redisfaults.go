@@ -17,10 +17,6 @@ func killRedis(_ context.Context, w *world, _ Event) (healer, error) {
 
 func freezeRedis(_ context.Context, w *world, _ Event) (healer, error) { return freezeBackend(w.redis) }
 
-func fillDisk(_ context.Context, w *world, e Event) (healer, error) {
-	return w.redis.Restart, w.redis.LimitFiles(int64(e.Amount))
-}
-
 func tearAOF(_ context.Context, w *world, e Event) (healer, error) {
 	return func(ctx context.Context) error {
 		cut, err := w.redis.TearAOF(int64(e.Amount))

@@ -29,6 +29,7 @@ type Report struct {
 	Normal       Normal           `json:"normal_after_s"`  // after the last fault was healed
 	Verify       json.RawMessage  `json:"verify"`          // the engine's own verdict
 	Notes        []string         `json:"notes"`           // what the faults have to tell
+	Skipped      []string         `json:"skipped"`         // faults of the plan that could not happen here, and why
 	Replay       string           `json:"replay"`          // the command
 	Error        string           `json:"error,omitempty"` // the run itself failed
 }
@@ -55,8 +56,12 @@ func (r *Report) deaths(w *world) {
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	r.Notes = append(r.Notes, w.notes...)
+	r.Notes, r.Skipped = append(r.Notes, w.notes...), append(r.Skipped, w.skips...)
 }
+
+// Empty says that no fault of the plan could happen here: nothing was shown,
+// whether the run passed or not.
+func (r Report) Empty() bool { return len(r.Skipped) > 0 && len(r.Skipped) == len(r.Plan.Events) }
 
 // loses says whether the plan makes the gate forget: then buyers may lose holds,
 // and what the gate promised twice may be refused. Orders may not.
@@ -107,6 +112,10 @@ func (r Report) String() string {
 	var b strings.Builder
 	c := r.Crowd
 	fmt.Fprintf(&b, "%s", r.Plan)
+	if r.Empty() {
+		fmt.Fprintf(&b, "SKIPPED %s\n", strings.Join(r.Skipped, "\nSKIPPED "))
+		return b.String()
+	}
 	fmt.Fprintf(&b, "\n%d buyers: confirmed %d, sold out %d, at their limit %d, declined %d, abandoned %d, expired %d, refused %d, failed %d, without an end %d; %d repeats\n",
 		c.Arrivals, c.Confirmed, c.SoldOut, c.BuyerLimit, c.Declined, c.Abandoned, c.Expired, c.Refused, c.Failed, c.Pending+c.Unfinished, c.Retries)
 	fmt.Fprintf(&b, "they were told besides: %s\n", most(c.Errors))
@@ -119,6 +128,9 @@ func (r Report) String() string {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}
 	fmt.Fprintf(&b, "%d orders were acknowledged; OVERSOLD LOST DRIFT UNPAID: %s\n", r.Acknowledged, r.Zeros())
+	for _, s := range r.Skipped {
+		fmt.Fprintf(&b, "SKIPPED %s\n", s)
+	}
 	if r.Error != "" {
 		fmt.Fprintf(&b, "the run failed: %s\n", r.Error)
 	}

@@ -144,6 +144,10 @@ func (w *world) happen(ctx context.Context, e Event, began time.Time) error {
 	if ctx.Err() != nil {
 		return ctx.Err()
 	}
+	if faults[e.Fault].disk && w.noDisk != nil {
+		w.skip(e.Fault, w.noDisk)
+		return nil
+	}
 	heal, err := faults[e.Fault].begin(ctx, w, e)
 	w.cfg.say("seed %d: %5.1f s  %s", w.cfg.Seed, time.Since(began).Seconds(), e.Fault)
 	if err != nil {

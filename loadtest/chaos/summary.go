@@ -57,7 +57,9 @@ func (r Report) line() Line {
 		l.Answers = r.Crowd.Answers
 	}
 	for _, e := range r.Plan.Events {
-		l.Faults = append(l.Faults, e.Fault)
+		if !slices.ContainsFunc(r.Skipped, func(s string) bool { return strings.HasPrefix(s, e.Fault+":") }) {
+			l.Faults = append(l.Faults, e.Fault)
+		}
 	}
 	if r.Error != "" {
 		l.Wrong = append(slices.Clone(l.Wrong), r.Error)

@@ -18,6 +18,7 @@ type fault struct {
 	least, most time.Duration // how long it lasts in a plan
 	low, high   int           // Event.Amount
 	unit        string        // of Amount
+	disk        bool          // of a backend's own is needed: see devstack.TryDisk
 	loses       bool          // the gate forgets what it acknowledged, and is rebuilt
 	cluster     bool          // needs a Kafka of several brokers
 	does        string        // in one sentence
@@ -62,6 +63,8 @@ var faults = map[string]fault{
 		expect: "nothing: deadlines are judged by Redis' clock and leases by Postgres'", begin: skewNode},
 	"node.ports": {part: partNode, least: 4 * sec, most: 10 * sec, low: 2, high: 10, unit: "%", does: "a node's calls to gate, record, stream and provider fail before, fail after, hang or are slow",
 		expect: "503 or 202 for those calls; every unknown outcome is found out", begin: spoilNode},
+	"node.cold_start": {part: "postgres wire", least: 2 * sec, most: 6 * sec, does: "nobody listens at Postgres' address, and a further node is started meanwhile",
+		expect: "as with `postgres.restart`; the new node answers 503 and names Postgres, and goes to work by itself when it comes", begin: startCold},
 	"writer.churn": {part: "writers", least: 2 * sec, most: 8 * sec, does: "another order writer joins the group and is killed",
 		expect: "partitions move; some answers are 202 meanwhile, and no event is committed twice", begin: churnWriters},
 
@@ -69,8 +72,8 @@ var faults = map[string]fault{
 		expect: "503 `unavailable` until it is back; no hold is lost", begin: killRedis},
 	"redis.freeze": {part: "redis", least: 1 * sec, most: 8 * sec, does: "Redis is frozen (SIGSTOP)",
 		expect: "503 `unavailable`; calls that went unanswered are repeated or looked up", begin: freezeRedis},
-	"redis.disk_full": {part: "redis", least: 1 * sec, most: 4 * sec, low: 0, high: 60_000, unit: "bytes left", does: "Redis' append-only file cannot grow any more: Redis ends itself in the middle of a write",
-		expect: "503 `unavailable` until there is room and it is started again; what was not on disk was not acknowledged", begin: fillDisk},
+	"redis.disk_full": {part: "redis", least: 1 * sec, most: 4 * sec, disk: true, does: "the disk that Redis has its append-only file on is full to the last byte: Redis ends itself in the middle of a write",
+		expect: "503 `unavailable` until there is room and it is started again, and `gate_frozen` for the moment of the rebuild that follows a restart; what was not on disk was not acknowledged", begin: fillDisk((*world).redisNow)},
 	"redis.latency": {part: "redis wire", least: 2 * sec, most: 8 * sec, low: 20, high: 400, unit: "ms", does: "Redis' answers are late, by half more or less",
 		expect: "slower answers; 503 beyond the time-out", begin: slowWire((*world).redisWire)},
 	"redis.cut": {part: "redis wire", least: 2 * sec, most: 8 * sec, low: 20, high: 200, unit: "requests between cuts", does: "connections to Redis are cut, every other time after the request went out",
@@ -105,6 +108,10 @@ var faults = map[string]fault{
 
 	"postgres.restart": {part: "postgres", least: 200 * ms, most: 4 * sec, does: "Postgres is stopped in immediate mode and started again",
 		expect: "new checkouts 503 before money moves, those past it 202; holds go on", begin: restartPostgres},
+	"postgres.disk_full": {part: "postgres", least: 2 * sec, most: 8 * sec, disk: true, does: "the disk that Postgres has its data on is full to the last byte: tables cannot grow",
+		expect: "new checkouts 503 before money moves, those past it 202; events wait in the stream, and none becomes a dead letter; holds go on", begin: fillDisk((*world).postgresNow)},
+	"postgres.wal_full": {part: "postgres", least: 1 * sec, most: 6 * sec, disk: true, does: "the disk is full and Postgres' write-ahead log has used up the last of it: Postgres panics, cannot recover, and ends itself",
+		expect: "the same, and what was being committed is looked up", begin: fillLog},
 	"postgres.freeze": {part: "postgres", least: 1 * sec, most: 8 * sec, does: "Postgres is frozen (SIGSTOP)",
 		expect: "the same, after time-outs", begin: freezePostgres},
 	"postgres.locks": {part: "postgres rows", least: 1 * sec, most: 8 * sec, does: "another session holds the SKU rows",

@@ -48,10 +48,12 @@ type world struct {
 	nodes          []*node // of the engine
 	admins         []string
 	front          *front
-	round          int // which plan it is, from 1
+	round          int   // which plan it is, from 1
+	noDisk         error // why backends have no disks of their own to fill
 
 	mu    sync.Mutex
 	notes []string  // what faults have to tell, such as connections cut
+	skips []string  // faults that could not happen here, and why
 	last  time.Time // when the cause of a fault was taken away last; what has to start again starts then
 	order []func()
 
@@ -71,6 +73,15 @@ func (w *world) note(format string, args ...any) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.notes = append(w.notes, fmt.Sprintf(format, args...))
+}
+
+// skip says aloud that a fault cannot happen here.
+func (w *world) skip(fault string, why error) {
+	text := strings.Join(strings.Fields(fmt.Sprintf("%s: %v", fault, why)), " ")
+	w.cfg.say("seed %d: SKIPPED %s", w.cfg.Seed, text)
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.skips = append(w.skips, text)
 }
 
 func (w *world) healing() {
@@ -122,12 +133,15 @@ func (w *world) startBackends(ctx context.Context) error {
 		}
 	}
 	w.toRedis, w.toPG, w.toKafka = wires["redis"][0], wires["postgres"][0], wires["kafka"]
-	child := devstack.Spec{Mode: devstack.Child}
+	child, record := devstack.Spec{Mode: devstack.Child}, devstack.Spec{Mode: devstack.Child, Fast: true}
+	if w.noDisk = devstack.TryDisk(ctx); w.noDisk == nil {
+		child.Disk, record.Disk = redisDisk, postgresDisk
+	}
 	off := devstack.Spec{Mode: devstack.Off}
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		w.stack, err = devstack.Start(ctx, devstack.Options{DataDir: filepath.Join(w.dir, "stack"), Ephemeral: true, Redis: child, // appendfsync always
-			Postgres: devstack.Spec{Mode: devstack.Child, Fast: true}, Log: w.cfg.Log,
+			Postgres: record, Log: w.cfg.Log,
 			Kafka: devstack.Spec{Mode: devstack.Child, Brokers: w.brokers, Advertise: w.kafkaAddrs()}})
 		return err
 	})
@@ -174,6 +188,12 @@ func (w *world) kafkaAddrs() string {
 	}
 	return strings.Join(all, ",")
 }
+
+// MiB, which take memory as far as they are filled: for all the plans of a world.
+const (
+	redisDisk    = 256
+	postgresDisk = 384
+)
 
 // follow makes the second Redis a replica of the first.
 func (w *world) follow(ctx context.Context) error {

@@ -71,7 +71,7 @@ const endedSQL = `SELECT p.id FROM payments p WHERE p.id = ANY ($1) AND (p.barre
 // within a minute has not got yet, the planner would rather read all of it. It
 // also says who moves the money, for the money ledger, and that its payments have
 // orders, for the reminders: see migration 12.
-const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true),
+const byIndexSQL = `SELECT set_config('enable_seqscan', 'off', true), set_config('enable_hashjoin', 'off', true), set_config('enable_mergejoin', 'off', true), set_config('jit', 'off', true),
 	set_config('flashsale.actor', '` + writerActor + `', true), set_config('flashsale.reason', 'order', true)`
 
 // read locks and reads all that the batch touches, in one round trip.

@@ -37,6 +37,7 @@ func (e *DataError) Unwrap() error { return e.Err }
 //
 //	nothing was sent, or it was only a read    CodeUnavailable
 //	a write, or a COMMIT, has no answer        CodeUnavailable, wraps ErrUnknown
+//	it has, and the server dies of it (PANIC)  the same
 //	Postgres refused the data (22…, 23…)       DataError
 //	anything else Postgres refuses             CodeInternal
 //
@@ -52,7 +53,7 @@ func classify(err error, k kind) error {
 		switch {
 		case conflict(err):
 			return unavailable(err)
-		case away(pg.Code):
+		case away(pg):
 			return lost(err, k)
 		case strings.HasPrefix(pg.Code, "22"), strings.HasPrefix(pg.Code, "23"):
 			return &DataError{Err: err}
@@ -71,9 +72,10 @@ func classify(err error, k kind) error {
 }
 
 // away says that the server ended the conversation: it may have done so after
-// it did what it was asked.
-func away(code string) bool {
-	return strings.HasPrefix(code, "08") || strings.HasPrefix(code, "57")
+// it did what it was asked. A panic ends all conversations, whatever its code is: one for
+// a full disk (53100) may come of a write of the log that began with our COMMIT.
+func away(pg *pgconn.PgError) bool {
+	return pg.SeverityUnlocalized == "PANIC" || strings.HasPrefix(pg.Code, "08") || strings.HasPrefix(pg.Code, "57")
 }
 
 // conflict says that Postgres rolled the transaction back because of another one,
@@ -83,6 +85,13 @@ func away(code string) bool {
 func conflict(err error) bool {
 	var pg *pgconn.PgError
 	return errors.As(err, &pg) && (pg.Code == "40001" || pg.Code == "40P01" || pg.Code == "23514" && pg.ConstraintName == "")
+}
+
+// Refused says that Postgres will have none of who asks, whenever they ask: a
+// password, a user or a database that it does not know.
+func Refused(err error) bool {
+	var pg *pgconn.PgError
+	return errors.As(err, &pg) && (strings.HasPrefix(pg.Code, "28") || pg.Code == "3D000")
 }
 
 func connectionLost(err error) bool {

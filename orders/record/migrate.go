@@ -40,7 +40,7 @@ func Migrate(ctx context.Context, url string) error {
 		return nil
 	})
 	if err != nil {
-		return err
+		return classify(err, reading) // tried again, it goes on where it was
 	}
 	c, err := pgx.Connect(ctx, url)
 	if err != nil {

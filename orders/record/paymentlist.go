@@ -14,14 +14,17 @@ import (
 // are shown it as stuck.
 const stuckAfter = 30 * time.Second
 
-// remindedOf are the attempts that reminders name; some have come to their end.
-const remindedOf = `(SELECT DISTINCT unnest(k.attempts) AS id FROM payment_work k) AS w`
+// remindedOf are the payments p that reminders k name, each looked up by itself, as
+// in namedOnes; some have come to their end.
+func remindedOf(which string) string {
+	return `(SELECT DISTINCT unnest(k.attempts) AS id FROM payment_work k WHERE ` + which + `) AS w CROSS JOIN LATERAL (SELECT * FROM payments q WHERE q.id = w.id LIMIT 1) AS p`
+}
 
 // List gives attempts for operators: the newest, in one state if that is given;
 // or, stuck, the oldest of those that nobody has brought to an end.
 func (a *Attempts) List(ctx context.Context, stuck bool, state string, limit int) ([]engine.Attempt, error) {
 	if stuck {
-		return a.read(ctx, `SELECT `+attemptColumns+` FROM `+remindedOf+` JOIN payments p ON p.id = w.id
+		return a.read(ctx, `SELECT `+attemptColumns+` FROM `+remindedOf("true")+`
 			WHERE p.lease_until <= clock_timestamp() - $1::interval AND ($2 = '' OR p.state = $2)
 				AND ((`+openSQL+`) OR p.state = 'captured' AND p.refund_reason <> '')
 			ORDER BY p.created_at LIMIT $3`, stuckAfter, state, limit)
@@ -41,7 +44,7 @@ func (a *Attempts) Unresolved(ctx context.Context) (out []engine.Unresolved, err
 		out, err = pgx.CollectRows(rows, pgx.RowToStructByPos[engine.Unresolved])
 		return err
 	}, `SELECT p.state, p.parked, count(*), coalesce(clock_timestamp() - min(p.created_at), interval '0')
-		FROM (SELECT DISTINCT unnest(k.attempts) AS id FROM payment_work k WHERE k.kind <> '`+workSettle+`') AS w JOIN payments p ON p.id = w.id
+		FROM `+remindedOf("k.kind IN ('"+workOpen+"', '"+workLost+"', '"+workOwed+"')")+`
 		WHERE (`+openSQL+`) OR p.state = 'captured' AND p.refund_reason <> ''
 		GROUP BY 1, 2`)
 	return out, err

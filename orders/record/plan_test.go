@@ -99,3 +99,39 @@ func TestTheLooksForWorkDoNotReadTheBacklog(t *testing.T) {
 		t.Errorf("%d rows read to find and note %d of %d", n, looks*piece, backlog)
 	}
 }
+
+// The gauges and lists of what is not resolved look at each payment that may be
+// once, and at its order: not at all payments for each of them.
+func TestCountingWhatIsUnresolvedReadsEachPaymentOnce(t *testing.T) {
+	db, url := openRecord(t)
+	create(t, db, "drop", engine.MaxStock)
+	const open, looks = 500, 3
+	if err := psql(t, url, `INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)
+		SELECT decode(md5(n::text), 'hex'), decode(lpad(to_hex(n), 50, '0'), 'hex'), 1, 'ada', 1000, 'USD', 'pm', '', 'authorising', now() - interval '1 hour' FROM generate_series(1, $1) n`, open); err != nil {
+		t.Fatal(err)
+	}
+	if err := psql(t, url, `ANALYZE`); err != nil { // with statistics a small table is tempting to read
+		t.Fatal(err)
+	}
+	a := record.NewAttempts(db)
+	for range looks {
+		got, err := a.Unresolved(t.Context())
+		if err != nil || len(got) != 1 || got[0].Count != open {
+			t.Fatalf("%+v, %v", got, err)
+		}
+		stuck, err := a.List(t.Context(), true, "", open)
+		if err != nil || len(stuck) != open {
+			t.Fatalf("%d stuck, %v", len(stuck), err)
+		}
+	}
+	db.Close()
+	until(t, "the counts are in", func() bool { return ask(t, url, `SELECT sum(numbackends)::bigint FROM pg_stat_database WHERE datname = current_database()`) == 1 })
+	for _, q := range []string{
+		`SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'payments'`,
+		`SELECT sum(seq_scan + coalesce(idx_scan, 0))::bigint FROM pg_stat_user_tables WHERE relname LIKE 'orders\_%'`,
+	} {
+		if n := ask(t, url, q); n < looks*open || n > 3*looks*open {
+			t.Errorf("%d for %d looks at %d: %s", n, 2*looks, open, q)
+		}
+	}
+}
