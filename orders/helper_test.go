@@ -81,7 +81,7 @@ func newRig(t *testing.T, brokers []string, url string, partitions int, stock ..
 		t: t, url: url, brokers: brokers, topic: testenv.Topic(t), group: testenv.Unique(), db: db, sale: s,
 		attempts: record.NewAttempts(db), outbox: &outbox{}, notes: newNotes(), registry: prometheus.NewRegistry(),
 	}
-	if err := orders.EnsureTopic(t.Context(), brokers, r.topic, partitions, 1); err != nil {
+	if err := orders.EnsureTopic(t.Context(), brokers, r.topic, partitions, -1); err != nil {
 		t.Fatal(err)
 	}
 	return r

@@ -29,6 +29,7 @@ type chaosCmd struct {
 	Checkouts float64       `help:"Instead of the mixed crowd: so many per second of --rate check out, all others only reserve."`
 	Faults    []string      `help:"Draw from these only; default: all." placeholder:"NAME"`
 	Alone     bool          `help:"Instead of plans: each fault alone, on a small load, and how long it hurts."`
+	Brokers   int           `help:"Brokers of Kafka: 1 or 3; default: 3 for a plan that has a fault which needs them, else 1. With 3, such faults are drawn too."`
 	Nodes     int           `help:"With --alone, and a fault that is not a node's: how many nodes." default:"3"`
 	For       time.Duration `help:"With --alone: how long the fault lasts; default: the middle of what plans draw."`
 	Summary   string        `help:"Add the runs to this file (JSON), and print the totals of all that are in it." placeholder:"FILE"`
@@ -46,6 +47,9 @@ func (c *chaosCmd) Run(w *world) error {
 	}
 	if len(c.Faults) == 0 {
 		c.Faults = chaos.Faults()
+		if c.Alone || c.Brokers > 1 {
+			c.Faults = append(c.Faults, chaos.ClusterFaults()...)
+		}
 	} else {
 		c.named = true
 	}
@@ -206,7 +210,7 @@ func (c *chaosCmd) configs(w *world) ([]chaos.Config, error) {
 		n = len(c.Faults) * c.Seeds
 	}
 	for i := range n {
-		cfg := chaos.Config{Self: []string{self}, Seed: c.Seed + uint64(i), Duration: c.Duration, Rate: c.Rate, Pay: c.Checkouts, Faults: c.Faults}
+		cfg := chaos.Config{Self: []string{self}, Seed: c.Seed + uint64(i), Duration: c.Duration, Rate: c.Rate, Pay: c.Checkouts, Faults: c.Faults, Brokers: c.Brokers}
 		name := fmt.Sprintf("seed-%d", cfg.Seed)
 		if c.Alone {
 			fault := c.Faults[i/c.Seeds]
@@ -262,6 +266,9 @@ func (c *chaosCmd) replay(cfg chaos.Config) string {
 	s := fmt.Sprintf("flashsale chaos --seed %d --rate %g", cfg.Seed, c.Rate)
 	if c.Checkouts > 0 {
 		s += fmt.Sprintf(" --checkouts %g", c.Checkouts)
+	}
+	if c.Brokers > 0 {
+		s += fmt.Sprintf(" --brokers %d", c.Brokers)
 	}
 	switch {
 	case c.Alone:

@@ -50,6 +50,7 @@ func (c *doctorCmd) Run(w *world) error {
 		look("payment provider", pingHTTP(ctx, c.PaymentURL), c.PaymentURL+" answers", "Start the provider (flashsale sandbox) or set --payment-url.")
 	}
 	found = append(append(found, c.unsafe()...), unfitRedis(ctx, c.RedisURL)...)
+	found = append(found, c.unfitKafka(ctx)...)
 	return c.report(w, found)
 }
 
@@ -117,6 +118,18 @@ func unfitRedis(ctx context.Context, url string) (out []diagnosis) {
 	}
 	for _, u := range unfit {
 		out = append(out, diagnosis{"redis", true, "unsafe", u})
+	}
+	return out
+}
+
+// unfitKafka lists what works and may cost events that Kafka acknowledged.
+func (c *doctorCmd) unfitKafka(ctx context.Context) (out []diagnosis) {
+	unfit, err := orders.Unfit(ctx, strings.Split(c.KafkaBrokers, ","), c.Topic, int(c.Partitions), int(c.Replication))
+	if err != nil {
+		return nil // that it does not answer is said already
+	}
+	for _, u := range unfit {
+		out = append(out, diagnosis{"kafka", true, "unsafe", u})
 	}
 	return out
 }

@@ -31,6 +31,9 @@ type Backend struct {
 	Note string
 	// Dir holds the data and the log of what we started; "" if external.
 	Dir string
+	// Members are the brokers of a Kafka cluster, to kill, pause and restart one by
+	// one; what is done to the Backend is done to all of them. Otherwise nil.
+	Members []*Backend
 
 	mu     sync.Mutex
 	driver driver
@@ -105,17 +108,15 @@ func (b *Backend) Revive(ctx context.Context) error {
 
 // Pause freezes the server and its helpers (SIGSTOP): connections stay open and
 // nothing is answered, which is what a machine looks like that swaps or hangs.
-func (b *Backend) Pause() error {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.driver.signal(syscall.SIGSTOP)
-}
+func (b *Backend) Pause() error { return b.signal(syscall.SIGSTOP) }
 
 // Continue wakes a paused server up (SIGCONT).
-func (b *Backend) Continue() error {
+func (b *Backend) Continue() error { return b.signal(syscall.SIGCONT) }
+
+func (b *Backend) signal(sig syscall.Signal) error {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.driver.signal(syscall.SIGCONT)
+	return b.driver.signal(sig)
 }
 
 func (b *Backend) close() error {

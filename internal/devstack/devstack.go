@@ -65,8 +65,12 @@ type Spec struct {
 	// For tests. Killing the process still loses nothing.
 	Fast bool
 	// Advertise is the host:port at which a Kafka child tells its clients to find
-	// it; "" is where it listens. For a proxy in front of it.
+	// it; "" is where it listens. For a proxy in front of it. Of several brokers,
+	// one each, separated by commas.
 	Advertise string
+	// Brokers is how many brokers a Kafka child has: 1 (also 0), or KafkaBrokers,
+	// a cluster whose members are in Backend.Members.
+	Brokers int
 	// Disk gives a Redis or Postgres child's data a file system of its own of so
 	// many MiB, in memory, which FillDisk fills: see TryDisk. It is gone on Close.
 	Disk int
@@ -162,6 +166,8 @@ func (s *Spec) resolve() error {
 		return fmt.Errorf("a URL is given, but the mode is %s: use external, or drop the URL", mode)
 	case s.URL == "" && mode == External:
 		return errors.New("mode external needs a URL")
+	case s.Brokers > 1 && (s.Brokers != KafkaBrokers || s.Mode != Child):
+		return fmt.Errorf("%d brokers in mode %s: a Kafka child has 1 or %d", s.Brokers, s.Mode, KafkaBrokers)
 	}
 	return nil
 }

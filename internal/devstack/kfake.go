@@ -63,7 +63,7 @@ func (e *embeddedKafka) start(ctx context.Context) (err error) {
 		return fmt.Errorf("devstack: embedded kafka: %w", err)
 	}
 	return waitHealthy(ctx, func(ctx context.Context) error {
-		_, err := kafkaCluster(ctx, e.b.URL)
+		_, _, err := kafkaMetadata(ctx, e.b.URL)
 		return err
 	})
 }

@@ -101,7 +101,7 @@ func TestAProcessTellsHowItEnded(t *testing.T) {
 
 func TestAKafkaTellsItsClientsAnotherAddressIfAsked(t *testing.T) {
 	for advertise, want := range map[string]string{"": "127.0.0.1:20001", "127.0.0.1:29999": "127.0.0.1:29999"} {
-		text := kafkaProperties("/data", []int{20001, 20002}, advertise)
+		text := kafkaProperties("/data", []int{20001, 20002}, kafkaNode{id: 1, advertise: advertise})
 		if !strings.Contains(text, "\nadvertised.listeners=PLAINTEXT://"+want+"\n") || !strings.Contains(text, "\nlisteners=PLAINTEXT://127.0.0.1:20001,") {
 			t.Errorf("%q:\n%s", advertise, text)
 		}

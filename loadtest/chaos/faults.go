@@ -122,17 +122,17 @@ func killProvider(_ context.Context, w *world, _ Event) (healer, error) {
 
 // What is done to a backend's wire.
 
-func (w *world) redisWire() *wire    { return w.toRedis }
-func (w *world) postgresWire() *wire { return w.toPG }
-func (w *world) kafkaWire() *wire    { return w.toKafka }
+func (w *world) redisWire() []*wire    { return []*wire{w.toRedis} }
+func (w *world) postgresWire() []*wire { return []*wire{w.toPG} }
+func (w *world) kafkaWire() []*wire    { return w.toKafka }
 
-func slowWire(to func(*world) *wire) func(context.Context, *world, Event) (healer, error) {
-	return func(_ context.Context, w *world, e Event) (healer, error) { return to(w).latency(e.Amount) }
+func slowWire(to func(*world) []*wire) func(context.Context, *world, Event) (healer, error) {
+	return onEach(to, func(_ *world, x *wire, e Event) (healer, error) { return x.latency(e.Amount) })
 }
 
-func cutWire(to func(*world) *wire, match string) func(context.Context, *world, Event) (healer, error) {
-	return func(_ context.Context, w *world, e Event) (healer, error) {
-		made, heal, err := to(w).cuts(&cutToxic{Match: match, Every: int64(e.Amount)})
+func cutWire(to func(*world) []*wire, match string) func(context.Context, *world, Event) (healer, error) {
+	return onEach(to, func(w *world, x *wire, e Event) (healer, error) {
+		made, heal, err := x.cuts(&cutToxic{Match: match, Every: int64(e.Amount)})
 		if err != nil {
 			return nil, err
 		}
@@ -140,12 +140,34 @@ func cutWire(to func(*world) *wire, match string) func(context.Context, *world, 
 			w.note("%s: %d connections cut", e.Fault, made())
 			return heal(ctx)
 		}, nil
-	}
+	})
 }
 
-func plugWire(to func(*world) *wire) func(context.Context, *world, Event) (healer, error) {
-	return func(_ context.Context, w *world, _ Event) (healer, error) {
-		return func(context.Context) error { return to(w).plug(true) }, to(w).plug(false)
+func plugWire(to func(*world) []*wire) func(context.Context, *world, Event) (healer, error) {
+	return onEach(to, func(_ *world, x *wire, _ Event) (healer, error) {
+		return func(context.Context) error { return x.plug(true) }, x.plug(false)
+	})
+}
+
+// onEach does it to every wire to the backend: a cluster has several.
+func onEach(to func(*world) []*wire, begin func(*world, *wire, Event) (healer, error)) func(context.Context, *world, Event) (healer, error) {
+	return func(_ context.Context, w *world, e Event) (healer, error) {
+		var healers []healer
+		var all []error
+		for _, x := range to(w) {
+			heal, err := begin(w, x, e)
+			if heal != nil {
+				healers = append(healers, heal)
+			}
+			all = append(all, err)
+		}
+		return func(ctx context.Context) error {
+			var all []error
+			for _, heal := range healers {
+				all = append(all, heal(ctx))
+			}
+			return errors.Join(all...)
+		}, errors.Join(all...)
 	}
 }
 

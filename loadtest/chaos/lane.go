@@ -31,11 +31,12 @@ func (l *Lane) Run(ctx context.Context, cfg Config) (r Report, err error) {
 	}
 	began := time.Now()
 	r = Report{Seed: cfg.Seed, Plan: plan, Rate: cfg.Rate, StartedAt: began.UTC(), Wrong: []string{}, Notes: []string{}, Skipped: []string{}}
-	if l.w != nil && (l.done >= mostPlans || len(l.w.nodes) != cfg.nodes()) {
+	brokers := max(cfg.Brokers, plan.brokers())
+	if l.w != nil && (l.done >= mostPlans || len(l.w.nodes) != cfg.nodes() || l.w.brokers != brokers) {
 		l.Close()
 	}
 	if l.w == nil {
-		if l.w, err = newWorld(ctx, cfg); err != nil {
+		if l.w, err = newWorld(ctx, cfg, brokers); err != nil {
 			return r, err
 		}
 		l.done = 0

@@ -19,10 +19,10 @@ const (
 // Alone is the plan in which one fault happens alone, in the middle of a load:
 // as long and as hard as plans have it on average.
 func Alone(name string, seed uint64, long, duration time.Duration) (Plan, error) {
-	f, there := faults[name]
-	if !there {
-		return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(), ", "))
+	if err := known(name); err != nil {
+		return Plan{}, err
 	}
+	f := faults[name]
 	e := Event{Fault: name, At: calmBefore, For: ((f.least + f.most) / 2).Truncate(100 * time.Millisecond), Amount: (f.low + f.high) / 2}
 	if e.Amount == 0 {
 		e.Amount = f.high
@@ -78,7 +78,7 @@ func Matrix(reports []Report, command func(fault string) string) string {
 		if r.Empty() {
 			told = normal
 		}
-		fmt.Fprintf(&b, "| `%s` | %s | %s | %s | %s | %s | %s |\n", e.Fault, does, f.expect, told, normal, r.Zeros(), verdict)
+		fmt.Fprintf(&b, rowBegin+"%s` | %s | %s | %s | %s | %s | %s |\n", e.Fault, does, f.expect, told, normal, r.Zeros(), verdict)
 	}
 	if command != nil {
 		fmt.Fprintf(&b, "\nOne of them again: `%s`.\n", command("FAULT"))
@@ -105,12 +105,44 @@ func (r Report) told() string {
 	return cmp.Or(strings.Join(parts, ", "), "nothing unusual")
 }
 
-// Fill puts a table between the marks of a document.
+// Fill puts a table between the marks of a document. Rows that are there of faults
+// which the table has not stay.
 func Fill(document, table string) (string, error) {
 	before, rest, ok := strings.Cut(document, MatrixBegin)
 	_, after, ok2 := strings.Cut(rest, MatrixEnd)
 	if !ok || !ok2 {
 		return "", fmt.Errorf("the document has no %s and %s", MatrixBegin, MatrixEnd)
 	}
-	return before + MatrixBegin + "\n" + table + MatrixEnd + after, nil
+	old, _, _ := strings.Cut(rest, MatrixEnd)
+	return before + MatrixBegin + "\n" + mergeRows(old, table) + MatrixEnd + after, nil
 }
+
+// mergeRows gives a table with the rows of both, by name; the new one's win.
+func mergeRows(old, table string) string {
+	rows := map[string]string{}
+	for _, text := range []string{old, table} {
+		for line := range strings.Lines(text) {
+			if strings.HasPrefix(line, rowBegin) {
+				name, _, _ := strings.Cut(line[len(rowBegin):], "`")
+				rows[name] = line
+			}
+		}
+	}
+	var b strings.Builder
+	put := false
+	for line := range strings.Lines(table) {
+		if !strings.HasPrefix(line, rowBegin) {
+			b.WriteString(line)
+		}
+		if strings.HasPrefix(line, "|---") && !put { // the rows follow the head
+			put = true
+			for _, name := range slices.Sorted(maps.Keys(rows)) {
+				b.WriteString(rows[name])
+			}
+		}
+	}
+	return b.String()
+}
+
+// rowBegin is how the row of a fault begins.
+const rowBegin = "| `"

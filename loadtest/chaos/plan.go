@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/internal/devstack"
 )
 
 // Event is one fault of a plan: what, when, for how long, and how.
@@ -60,6 +62,16 @@ func (p Plan) Overlap() (most int) {
 		most = max(most, n)
 	}
 	return most
+}
+
+// brokers is how many brokers of Kafka the plan needs.
+func (p Plan) brokers() int {
+	for _, e := range p.Events {
+		if faults[e.Fault].cluster {
+			return devstack.KafkaBrokers
+		}
+	}
+	return 1
 }
 
 // The faults begin after the crowd has come, and are healed before it has gone,

@@ -55,10 +55,60 @@ func TestAPlanOverlapsAndCanBeCarriedOut(t *testing.T) {
 			}
 		}
 	}
-	for name := range faults {
+	for _, name := range Faults() {
 		if !seen[name] {
 			t.Errorf("no plan has %s", name)
 		}
+	}
+}
+
+func TestFaultsOfAClusterAreDrawnOnlyWhereThereIsOne(t *testing.T) {
+	for _, name := range ClusterFaults() {
+		one := Config{Seed: 1, Duration: 30 * time.Second, Faults: []string{name, "node.kill", "redis.kill", "postgres.restart"}}
+		p, err := one.plan()
+		if err != nil || p.brokers() != 3 {
+			t.Errorf("a plan with %s has %d brokers, %v", name, p.brokers(), err)
+		}
+	}
+	drawn := map[string]bool{}
+	for seed := range uint64(100) {
+		usual, dear := Config{Seed: seed, Duration: 30 * time.Second}, Config{Seed: seed, Duration: 30 * time.Second, Brokers: 3}
+		if p, err := usual.plan(); err != nil || p.brokers() != 1 {
+			t.Fatalf("a usual plan needs %d brokers, %v", p.brokers(), err)
+		}
+		p, err := dear.plan()
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, e := range p.Events {
+			drawn[e.Fault] = true
+		}
+	}
+	for _, name := range ClusterFaults() {
+		if !drawn[name] {
+			t.Errorf("with three brokers, no plan has %s", name)
+		}
+	}
+	if _, err := (&Config{Seed: 1, Duration: 30 * time.Second, Brokers: 2}).plan(); err == nil {
+		t.Error("a world of two brokers")
+	}
+}
+
+func TestATableKeepsTheRowsOfFaultsThatWereNotPlayed(t *testing.T) {
+	row := func(fault string) string {
+		return Matrix([]Report{{Pass: true, Plan: Plan{Events: []Event{{Fault: fault, For: time.Second}}}}}, nil)
+	}
+	document := "before\n" + MatrixBegin + "\n" + MatrixEnd + "\nafter\n"
+	for _, fault := range []string{"redis.kill", "kafka.kill", "redis.kill"} {
+		var err error
+		if document, err = Fill(document, row(fault)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	kafka, redis := strings.Index(document, "| `kafka.kill`"), strings.Index(document, "| `redis.kill`")
+	if kafka < 0 || redis < kafka || strings.Count(document, "| `") != 2 || strings.Count(document, "|---") != 7 ||
+		!strings.HasPrefix(document, "before\n") || !strings.HasSuffix(document, MatrixEnd+"\nafter\n") {
+		t.Error(document)
 	}
 }
 

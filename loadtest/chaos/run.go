@@ -6,11 +6,12 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"strings"
 	"sync"
 	"time"
 
 	"golang.org/x/sync/errgroup"
+
+	"github.com/flashsale-engine/flashsale/internal/devstack"
 )
 
 // Config says what is run.
@@ -21,7 +22,8 @@ type Config struct {
 	Duration time.Duration // of the load
 	Rate     float64       // buyers per second
 	Pay      float64       // of them, how many per second check out; 0: the mixed crowd, nearly all
-	Faults   []string      // from which the plan is drawn; empty: all
+	Faults   []string      // from which the plan is drawn; empty: all that the brokers allow
+	Brokers  int           // of Kafka: 1, or devstack.KafkaBrokers; 0: as the plan needs
 	Nodes    int           // with Plan: how many nodes; 0: Nodes
 	Plan     *Plan         // instead of one drawn from the seed
 	KeepLogs string        // where to copy the logs of a run that failed; empty: nowhere
@@ -34,15 +36,21 @@ const patience = 3 * time.Minute
 
 // plan gives the plan, drawn or given.
 func (c *Config) plan() (Plan, error) {
+	if c.Brokers != 0 && c.Brokers != 1 && c.Brokers != devstack.KafkaBrokers {
+		return Plan{}, fmt.Errorf("a world has 1 broker or %d, not %d", devstack.KafkaBrokers, c.Brokers)
+	}
 	if c.Plan != nil {
 		return *c.Plan, nil
 	}
 	if len(c.Faults) == 0 {
 		c.Faults = Faults()
+		if c.Brokers > 1 {
+			c.Faults = append(c.Faults, ClusterFaults()...)
+		}
 	}
 	for _, name := range c.Faults {
-		if _, there := faults[name]; !there {
-			return Plan{}, fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(Faults(), ", "))
+		if err := known(name); err != nil {
+			return Plan{}, err
 		}
 	}
 	if c.Duration < 5*time.Second || c.Duration > time.Hour {

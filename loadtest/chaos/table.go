@@ -2,8 +2,10 @@ package chaos
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 )
 
@@ -18,6 +20,7 @@ type fault struct {
 	unit        string        // of Amount
 	disk        bool          // of a backend's own is needed: see devstack.TryDisk
 	loses       bool          // the gate forgets what it acknowledged, and is rebuilt
+	cluster     bool          // needs a Kafka of several brokers
 	does        string        // in one sentence
 	expect      string        // what is promised meanwhile, and afterwards
 	begin       func(context.Context, *world, Event) (healer, error)
@@ -25,8 +28,25 @@ type fault struct {
 
 const partNode = "node"
 
-// Faults names the faults of a plan, sorted.
-func Faults() []string { return slices.Sorted(maps.Keys(faults)) }
+// Faults names the faults of a plan, sorted: those that any world can have.
+func Faults() []string { return named(false) }
+
+// ClusterFaults names those that need a Kafka of several brokers. Such a world is
+// dear, and is started only for a plan that has one of them, or if asked for.
+func ClusterFaults() []string { return named(true) }
+
+func named(cluster bool) []string {
+	names := slices.Sorted(maps.Keys(faults))
+	return slices.DeleteFunc(names, func(n string) bool { return faults[n].cluster != cluster })
+}
+
+// known says what is wrong with a name.
+func known(name string) error {
+	if _, there := faults[name]; !there {
+		return fmt.Errorf("there is no fault %q; there are %s", name, strings.Join(slices.Sorted(maps.Keys(faults)), ", "))
+	}
+	return nil
+}
 
 const (
 	sec = time.Second
@@ -70,14 +90,21 @@ var faults = map[string]fault{
 	"redis.failover": {part: "redis", least: 1 * sec, most: 4 * sec, loses: true, does: "Redis is lost, and a replica that lagged by the fault's length is promoted",
 		expect: "the same", begin: failOver},
 
-	"kafka.freeze": {part: "kafka", least: 2 * sec, most: 9 * sec, does: "Kafka's broker is frozen (SIGSTOP)",
+	"kafka.freeze": {part: "kafka", least: 2 * sec, most: 9 * sec, does: "Kafka's broker is frozen (SIGSTOP); of a cluster, all",
 		expect: "checkouts answer 202: paid and claimed, the event waits in the outbox", begin: freezeKafka},
-	"kafka.kill": {part: "kafka", least: 500 * ms, most: 5 * sec, does: "Kafka's broker is killed and started again",
+	"kafka.kill": {part: "kafka", least: 500 * ms, most: 5 * sec, does: "Kafka's broker is killed and started again; of a cluster, all",
 		expect: "the same", begin: killKafka},
 	"kafka.latency": {part: "kafka wire", least: 2 * sec, most: 8 * sec, low: 50, high: 800, unit: "ms", does: "Kafka's answers are late",
 		expect: "checkouts take longer; some are 202", begin: slowWire((*world).kafkaWire)},
 	"kafka.cut": {part: "kafka wire", least: 2 * sec, most: 8 * sec, low: 5, high: 60, unit: "requests between cuts", does: "connections to Kafka are cut, every other time after the request went out",
 		expect: "events may be published twice, and are committed once", begin: cutWire((*world).kafkaWire, "")},
+
+	"kafka.broker_kill": {part: "kafka", cluster: true, least: 2 * sec, most: 9 * sec, does: "of three brokers, one is killed (SIGKILL) and started again",
+		expect: "others lead its partitions after its session, 2 s; some checkouts are 202 until then, and for longer if it led the writers' group", begin: killBroker},
+	"kafka.leader_move": {part: "kafka", cluster: true, least: 2 * sec, most: 8 * sec, does: "every second all partitions are led by another of three brokers, Kafka's own partitions among them",
+		expect: "some checkouts are 202 until clients have found the new leaders; nobody is away, and nothing is lost or written twice", begin: moveLeaders},
+	"kafka.two_away": {part: "kafka", cluster: true, least: 3 * sec, most: 9 * sec, does: "of three brokers, one is killed (SIGKILL) and another frozen (SIGSTOP)",
+		expect: "Kafka acknowledges nothing: checkouts answer 202, events wait in the outbox, and all orders come when the brokers are back", begin: loseTwoBrokers},
 
 	"postgres.restart": {part: "postgres", least: 200 * ms, most: 4 * sec, does: "Postgres is stopped in immediate mode and started again",
 		expect: "new checkouts 503 before money moves, those past it 202; holds go on", begin: restartPostgres},

@@ -35,19 +35,21 @@ func (c *Config) nodes() int {
 
 // world is everything that runs.
 type world struct {
-	cfg                    Config
-	dir                    string
-	stack                  *devstack.Stack // Redis, Postgres, Kafka
-	spare                  *devstack.Stack // a second Redis
-	redis, replica         *devstack.Backend
-	toRedis, toPG, toKafka *wire
-	box                    *node   // the payment provider
-	boxURL                 string  //
-	nodes                  []*node // of the engine
-	admins                 []string
-	front                  *front
-	round                  int   // which plan it is, from 1
-	noDisk                 error // why backends have no disks of their own to fill
+	cfg            Config
+	dir            string
+	brokers        int             // of Kafka
+	stack          *devstack.Stack // Redis, Postgres, Kafka
+	spare          *devstack.Stack // a second Redis
+	redis, replica *devstack.Backend
+	toRedis, toPG  *wire
+	toKafka        []*wire // one to each broker
+	box            *node   // the payment provider
+	boxURL         string  //
+	nodes          []*node // of the engine
+	admins         []string
+	front          *front
+	round          int   // which plan it is, from 1
+	noDisk         error // why backends have no disks of their own to fill
 
 	mu    sync.Mutex
 	notes []string  // what faults have to tell, such as connections cut
@@ -95,8 +97,8 @@ func (w *world) lastHealed() time.Time {
 }
 
 // newWorld starts all parts. On an error nothing is left running.
-func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
-	w := &world{cfg: cfg}
+func newWorld(ctx context.Context, cfg Config, brokers int) (_ *world, err error) {
+	w := &world{cfg: cfg, brokers: brokers}
 	defer func() {
 		if err != nil {
 			w.close()
@@ -120,26 +122,17 @@ func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
 }
 
 func (w *world) startBackends(ctx context.Context) error {
-	ports, err := devstack.FreePorts(3)
-	if err != nil {
-		return err
-	}
-	for i, into := range []struct {
-		wire **wire
-		name string
-	}{{&w.toRedis, "redis"}, {&w.toPG, "postgres"}, {&w.toKafka, "kafka"}} {
-		*into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(ports[i]))
-		for try := 0; err != nil && try < 5; try++ { // another world may have taken the port since
-			var other []int
-			if other, err = devstack.FreePorts(1); err == nil {
-				*into.wire, err = newWire(into.name, "127.0.0.1:"+strconv.Itoa(other[0]))
+	wires := map[string][]*wire{}
+	for name, n := range map[string]int{"redis": 1, "postgres": 1, "kafka": w.brokers} {
+		for range n {
+			x, err := w.wireTo(name)
+			if err != nil {
+				return err
 			}
+			wires[name] = append(wires[name], x)
 		}
-		if err != nil {
-			return err
-		}
-		w.atEnd((*into.wire).close)
 	}
+	w.toRedis, w.toPG, w.toKafka = wires["redis"][0], wires["postgres"][0], wires["kafka"]
 	child, record := devstack.Spec{Mode: devstack.Child}, devstack.Spec{Mode: devstack.Child, Fast: true}
 	if w.noDisk = devstack.TryDisk(ctx); w.noDisk == nil {
 		child.Disk, record.Disk = redisDisk, postgresDisk
@@ -148,14 +141,15 @@ func (w *world) startBackends(ctx context.Context) error {
 	var g errgroup.Group
 	g.Go(func() (err error) {
 		w.stack, err = devstack.Start(ctx, devstack.Options{DataDir: filepath.Join(w.dir, "stack"), Ephemeral: true, Redis: child, // appendfsync always
-			Postgres: record, Kafka: devstack.Spec{Mode: devstack.Child, Advertise: w.toKafka.addr()}, Log: w.cfg.Log})
+			Postgres: record, Log: w.cfg.Log,
+			Kafka: devstack.Spec{Mode: devstack.Child, Brokers: w.brokers, Advertise: w.kafkaAddrs()}})
 		return err
 	})
 	g.Go(func() (err error) {
 		w.spare, err = devstack.Start(ctx, devstack.Options{DataDir: filepath.Join(w.dir, "spare"), Ephemeral: true, Redis: child, Postgres: off, Kafka: off, Log: w.cfg.Log})
 		return err
 	})
-	err = g.Wait()
+	err := g.Wait()
 	for _, s := range []*devstack.Stack{w.stack, w.spare} {
 		if s != nil {
 			w.atEnd(func() { _ = s.Close() })
@@ -165,7 +159,34 @@ func (w *world) startBackends(ctx context.Context) error {
 		return err
 	}
 	w.redis, w.replica = w.stack.Redis, w.spare.Redis
-	return errors.Join(w.toRedis.lead(host(w.redis.URL)), w.toPG.lead(host(w.stack.Postgres.URL)), w.toKafka.lead(w.stack.Kafka.URL), w.follow(ctx))
+	for i, broker := range devstack.SplitBrokers(w.stack.Kafka.URL) {
+		err = errors.Join(err, w.toKafka[i].lead(broker))
+	}
+	return errors.Join(err, w.toRedis.lead(host(w.redis.URL)), w.toPG.lead(host(w.stack.Postgres.URL)), w.follow(ctx))
+}
+
+// wireTo makes a wire that leads nowhere yet.
+func (w *world) wireTo(name string) (x *wire, err error) {
+	for range 5 { // another world may be faster to take the port
+		var ports []int
+		if ports, err = devstack.FreePorts(1); err != nil {
+			return nil, err
+		}
+		if x, err = newWire(name, "127.0.0.1:"+strconv.Itoa(ports[0])); err == nil {
+			w.atEnd(x.close)
+			return x, nil
+		}
+	}
+	return nil, err
+}
+
+// kafkaAddrs is where clients find the brokers: behind their wires.
+func (w *world) kafkaAddrs() string {
+	var all []string
+	for _, x := range w.toKafka {
+		all = append(all, x.addr())
+	}
+	return strings.Join(all, ",")
 }
 
 // MiB, which take memory as far as they are filled: for all the plans of a world.
@@ -225,7 +246,7 @@ func (w *world) awaitReady(ctx context.Context) error {
 // serve is the command of a node. Everything that it reaches is behind a wire.
 func (w *world) serve(more ...string) []string {
 	return append(append(append([]string{}, w.cfg.Self...), "serve",
-		"--redis-url", "redis://"+w.toRedis.addr()+"/0", "--postgres-url", swapHost(w.stack.Postgres.URL, w.toPG.addr()), "--kafka-brokers", w.toKafka.addr(),
+		"--redis-url", "redis://"+w.toRedis.addr()+"/0", "--postgres-url", swapHost(w.stack.Postgres.URL, w.toPG.addr()), "--kafka-brokers", w.kafkaAddrs(),
 		"--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", w.boxURL, "--payment-webhook-secret", webhookSecret,
-		"--payment-timeout", "1s", "--reconcile-every", "1s", "--default-wait", "2s", "--partitions", "3", "--replication", "1", "--drain-timeout", "10s"), more...)
+		"--payment-timeout", "1s", "--reconcile-every", "1s", "--default-wait", "2s", "--partitions", "3", "--drain-timeout", "10s"), more...)
 }

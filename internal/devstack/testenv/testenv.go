@@ -179,6 +179,13 @@ func OwnKafka(t testing.TB) *devstack.Backend {
 	return own(t, devstack.Options{Redis: off, Postgres: off, Kafka: child}).Kafka
 }
 
+// OwnKafkaCluster starts an Apache Kafka of three brokers for this test alone: three
+// JVMs, which cost a busy machine half a minute. Few tests are worth one.
+func OwnKafkaCluster(t testing.TB) *devstack.Backend {
+	t.Helper()
+	return own(t, devstack.Options{Redis: off, Postgres: off, Kafka: devstack.Spec{Mode: devstack.Child, Brokers: devstack.KafkaBrokers}}).Kafka
+}
+
 var (
 	child = devstack.Spec{Mode: devstack.Child, Fast: true}
 	off   = devstack.Spec{Mode: devstack.Off}
