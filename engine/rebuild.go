@@ -97,10 +97,10 @@ type Rebuilt struct {
 	Was      int64         `json:"epoch_before"`
 	Epoch    int64         `json:"epoch"`
 	Server   string        `json:"server"`
-	Accepted int           `json:"accepted"` // orders
-	Paying   int           `json:"paying"`   // unfinished attempts
-	Kept     int           `json:"kept"`     // holds that the gate still remembered
-	Lost     int           `json:"lost"`     // those that no longer fitted; what the gate has forgotten nobody can count
+	Accepted int           `json:"accepted"`   // orders
+	Paying   int           `json:"paying"`     // unfinished attempts
+	Kept     int           `json:"kept"`       // holds that the gate still remembered
+	Lost     int           `json:"lost"`       // those that no longer fitted; what the gate has forgotten nobody can count
 	Drained  time.Duration `json:"drained_ns"` // of that: waited for the order writers
 	Frozen   time.Duration `json:"frozen_ns"`
 }

@@ -125,7 +125,9 @@ func TestCountingWhatIsUnresolvedReadsEachPaymentOnce(t *testing.T) {
 		}
 	}
 	db.Close()
-	until(t, "the counts are in", func() bool { return ask(t, url, `SELECT sum(numbackends)::bigint FROM pg_stat_database WHERE datname = current_database()`) == 1 })
+	until(t, "the counts are in", func() bool {
+		return ask(t, url, `SELECT sum(numbackends)::bigint FROM pg_stat_database WHERE datname = current_database()`) == 1
+	})
 	for _, q := range []string{
 		`SELECT seq_tup_read + coalesce(idx_tup_fetch, 0) FROM pg_stat_user_tables WHERE relname = 'payments'`,
 		`SELECT sum(seq_scan + coalesce(idx_scan, 0))::bigint FROM pg_stat_user_tables WHERE relname LIKE 'orders\_%'`,
