@@ -2,12 +2,18 @@ package chaos
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"net"
+	"os"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 )
+
+// toCommit is how long a commit takes: a cut that comes meanwhile loses its answer.
+const toCommit = 300 * time.Millisecond
 
 // hear serves lines until the test ends, answering each, and notes them.
 func hear(t *testing.T) (addr string, heard func() []string) {
@@ -27,10 +33,21 @@ func hear(t *testing.T) (addr string, heard func() []string) {
 			}
 			go func() {
 				defer c.Close()
-				for s := bufio.NewScanner(c); s.Scan(); {
+				for r := bufio.NewReader(c); ; {
+					line, err := r.ReadString('\n')
+					if err != nil {
+						return
+					}
 					mu.Lock()
-					lines = append(lines, s.Text())
+					lines = append(lines, strings.TrimSpace(line))
 					mu.Unlock()
+					if strings.HasPrefix(line, "commit") {
+						_ = c.SetReadDeadline(time.Now().Add(toCommit))
+						if _, err := r.Peek(1); !errors.Is(err, os.ErrDeadlineExceeded) {
+							return
+						}
+						_ = c.SetReadDeadline(time.Time{})
+					}
 					fmt.Fprintln(c, "heard")
 				}
 			}()
