@@ -2,6 +2,8 @@ package record
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"io"
 	"net"
@@ -65,7 +67,8 @@ func classify(err error, k kind) error {
 	switch {
 	case pgconn.SafeToRetry(err) && !foundClosed(err):
 		return unavailable(err)
-	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), connectionLost(err), foundClosed(err):
+	case errors.Is(err, context.Canceled), errors.Is(err, context.DeadlineExceeded), connectionLost(err), foundClosed(err),
+		errors.Is(err, driver.ErrBadConn), errors.Is(err, sql.ErrConnDone): // of database/sql, by which the schema is migrated
 		return lost(err, k)
 	}
 	return err // pgx.ErrNoRows, a scan error: the caller's

@@ -2,6 +2,8 @@ package record
 
 import (
 	"context"
+	"database/sql"
+	"database/sql/driver"
 	"errors"
 	"fmt"
 	"io"
@@ -131,6 +133,8 @@ func TestEveryErrorIsClassifiedOnce(t *testing.T) {
 		{"shut down while writing", &pgconn.PgError{Code: "57P01"}, writing, engine.CodeUnavailable, true, false},
 		{"starting up", &pgconn.PgError{Code: "57P03"}, reading, engine.CodeUnavailable, false, false},
 		{"too many connections", &pgconn.PgError{Code: "53300"}, writing, engine.CodeUnavailable, false, false},
+		{"a connection cut while the schema is migrated", fmt.Errorf("migrate: %w", driver.ErrBadConn), reading, engine.CodeUnavailable, false, false},
+		{"and one that is closed", sql.ErrConnDone, writing, engine.CodeUnavailable, true, false},
 		{"no room for a table", &pgconn.PgError{Code: "53100", SeverityUnlocalized: "ERROR"}, writing, engine.CodeUnavailable, false, false},
 		{"no room for the log", &pgconn.PgError{Code: "53100", SeverityUnlocalized: "PANIC"}, writing, engine.CodeUnavailable, true, false},
 		{"no room for the log, while reading", &pgconn.PgError{Code: "53100", SeverityUnlocalized: "PANIC"}, reading, engine.CodeUnavailable, false, false},
