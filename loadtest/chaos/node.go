@@ -140,21 +140,27 @@ func (n *node) died() []string {
 	return slices.Clone(n.deaths)
 }
 
+// readiness asks it whether it serves.
+func (n *node) readiness(ctx context.Context) (status int, text string, err error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ready, nil)
+	if err != nil {
+		return 0, "", err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return 0, "", err
+	}
+	defer res.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
+	return res.StatusCode, string(body), err
+}
+
 // awaitMissing waits until it says that it is not ready, and for want of what.
 func (n *node) awaitMissing(ctx context.Context, what string) error {
 	return eventually(ctx, n.name+" names what is missing", func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ready, nil)
-		if err != nil {
-			return err
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		defer res.Body.Close()
-		text, err := io.ReadAll(io.LimitReader(res.Body, 4<<10))
-		if err == nil && (res.StatusCode != http.StatusServiceUnavailable || !strings.Contains(string(text), what)) {
-			err = fmt.Errorf("status %d: %s", res.StatusCode, text)
+		status, text, err := n.readiness(ctx)
+		if err == nil && (status != http.StatusServiceUnavailable || !strings.Contains(text, what)) {
+			err = fmt.Errorf("status %d: %s", status, text)
 		}
 		return err
 	})
@@ -163,19 +169,11 @@ func (n *node) awaitMissing(ctx context.Context, what string) error {
 // awaitReady waits until it serves.
 func (n *node) awaitReady(ctx context.Context) error {
 	err := eventually(ctx, n.name+" serves", func(ctx context.Context) error {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, n.ready, nil)
-		if err != nil {
-			return err
+		status, _, err := n.readiness(ctx)
+		if err == nil && status != http.StatusOK {
+			err = fmt.Errorf("status %d", status)
 		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		_ = res.Body.Close()
-		if res.StatusCode != http.StatusOK {
-			return fmt.Errorf("status %d", res.StatusCode)
-		}
-		return nil
+		return err
 	})
 	if err != nil {
 		n.mu.Lock()
