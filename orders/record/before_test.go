@@ -11,19 +11,40 @@ import (
 	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
 )
 
-func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T) {
-	url := testenv.Postgres(t)
-	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
-		_, err := p.UpTo(t.Context(), 5)
+// schemaOf gives a database as a program left it whose last migration is this one.
+func schemaOf(t *testing.T, version int64) (url string, c *pgx.Conn) {
+	t.Helper()
+	url = testenv.Postgres(t)
+	err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
+		_, err := p.UpTo(t.Context(), version)
 		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := pgx.Connect(t.Context(), url)
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer c.Close(context.Background())
+	if c, err = pgx.Connect(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = c.Close(context.Background()) })
+	return url, c
+}
+
+// migrated brings it up to date.
+func migrated(t *testing.T, url string) *DB {
+	t.Helper()
+	if err := Migrate(t.Context(), url); err != nil {
+		t.Fatal(err)
+	}
+	db, err := Open(t.Context(), url, Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(db.Close)
+	return db
+}
+
+func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T) {
+	url, c := schemaOf(t, 5)
 	for _, sql := range []string{
 		`INSERT INTO stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor) SELECT 1, 0, 'stock', 1, 'old', n::text, 'old' FROM generate_series(1, 10000) n`,
 		`INSERT INTO audit_log (actor, act, target) VALUES ('old', 'create', 'drop')`,
@@ -35,14 +56,7 @@ func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T)
 			t.Fatal(err)
 		}
 	}
-	if err := Migrate(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(t.Context(), url, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := migrated(t, url)
 	if got, err := NewAudit(db).Money(t.Context(), 1); err != nil || len(got) != 0 {
 		t.Errorf("the opening balances: %+v, %v", got, err)
 	}
@@ -62,18 +76,7 @@ func TestWhatWasThereBeforeTheChainIsSealedAndHasItsOpeningBalance(t *testing.T)
 
 // Payments that an older program left are found by reminders as they were by indexes.
 func TestUnfinishedPaymentsFromBeforeRemindersAreFound(t *testing.T) {
-	url := testenv.Postgres(t)
-	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error {
-		_, err := p.UpTo(t.Context(), 11)
-		return err
-	}); err != nil {
-		t.Fatal(err)
-	}
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(context.Background())
+	url, c := schemaOf(t, 11)
 	const each = 100
 	if _, err := c.Exec(t.Context(), `
 		INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, refund_reason, lease_until)
@@ -81,14 +84,7 @@ func TestUnfinishedPaymentsFromBeforeRemindersAreFound(t *testing.T) {
 		FROM unnest(ARRAY['authorising', 'unknown', 'action_required', 'authorised', 'captured', 'captured owed', 'voided', 'declined', 'refunded owed']) s, generate_series(1, $1) n`, each); err != nil {
 		t.Fatal(err)
 	}
-	if err := Migrate(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(t.Context(), url, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := migrated(t, url)
 	a := NewAttempts(db)
 	open, err := a.Unfinished(t.Context(), 0, 10_000)
 	if err != nil || len(open) != 3*each {

@@ -1,27 +1,14 @@
 package record
 
 import (
-	"context"
 	"testing"
 	"time"
 
-	"github.com/jackc/pgx/v5"
-	"github.com/pressly/goose/v3"
-
 	"github.com/flashsale-engine/flashsale/engine"
-	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
 )
 
 func TestOrdersFromBeforeThePartitionsMoveIntoThem(t *testing.T) {
-	url := testenv.Postgres(t)
-	if err := withMigrations(t.Context(), url, func(p *goose.Provider) error { _, err := p.UpTo(t.Context(), 6); return err }); err != nil {
-		t.Fatal(err)
-	}
-	c, err := pgx.Connect(t.Context(), url)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer c.Close(context.Background())
+	url, c := schemaOf(t, 6)
 	now := time.Now().UTC()
 	months := []time.Time{now, now.AddDate(0, -3, 0), time.Date(2025, 2, 1, 0, 0, 0, 0, time.UTC)}
 	const each = 20
@@ -38,14 +25,7 @@ func TestOrdersFromBeforeThePartitionsMoveIntoThem(t *testing.T) {
 			}
 		}
 	}
-	if err := Migrate(t.Context(), url); err != nil {
-		t.Fatal(err)
-	}
-	db, err := Open(t.Context(), url, Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer db.Close()
+	db := migrated(t, url)
 	for _, id := range ids {
 		if o, err := NewOrders(db).Order(t.Context(), id); err != nil || o.ID != id {
 			t.Errorf("%s: %v", id, err)

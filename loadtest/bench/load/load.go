@@ -9,7 +9,11 @@
 // counts from when a request was due, not from when a connection was free for it.
 package load
 
-import "time"
+import (
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+)
 
 // Kind is what a connection does, over and over.
 type Kind string
@@ -81,4 +85,9 @@ type Latency struct {
 	P99  float64 `json:"p99_us"`
 	P999 float64 `json:"p999_us"`
 	Max  float64 `json:"max_us"`
+}
+
+func summary(h *hdrhistogram.Histogram) Latency {
+	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) }
+	return Latency{N: h.TotalCount(), P50: at(50), P99: at(99), P999: at(99.9), Max: float64(h.Max())}
 }
