@@ -40,8 +40,8 @@ type Config struct {
 	RetryBurst int
 	// Concurrency bounds the calls under way; one more is refused at once. Default 64.
 	Concurrency int
-	// Interval is the window in which a closed breaker counts. Default 2 ×
-	// Timeout, 10 s at least.
+	// Interval is the window in which a closed breaker counts; it slides in tenths.
+	// Default 2 × Timeout, 10 s at least.
 	Interval time.Duration
 	// OpenFor is how long a breaker stays open before it lets Probes through;
 	// that many successes close it. Defaults 5 s and 3.
@@ -123,8 +123,8 @@ func (c Config) Validate() error {
 	case c.Concurrency < 1:
 		return bad("Concurrency %d must be positive", c.Concurrency)
 	case c.Interval < 2*c.Timeout:
-		// gobreaker forgets a call that began before the window was cleared, so
-		// with a shorter one a dependency that only times out never counts.
+		// A call counts where it began: with a shorter window a dependency that only
+		// times out is forgotten as soon as it is counted.
 		return bad("Interval %s must be at least twice the Timeout %s, or time-outs are never counted", c.Interval, c.Timeout)
 	case c.OpenFor <= 0:
 		return bad("OpenFor %s must be positive", c.OpenFor)

@@ -64,6 +64,9 @@ type Dependency struct {
 	retries atomic.Int64 // what the retry budget holds, in thousandths of a try
 }
 
+// windowParts is in how many steps a breaker's window slides.
+const windowParts = 10
+
 // New declares a dependency and puts it on the board, if there is one.
 func New(b *Board, c Config) (*Dependency, error) {
 	c = c.WithDefaults()
@@ -76,7 +79,10 @@ func New(b *Board, c Config) (*Dependency, error) {
 		Name:        c.Name,
 		MaxRequests: uint32(min(c.Probes, math.MaxInt32)),
 		Interval:    c.Interval,
-		Timeout:     c.OpenFor,
+		// The window slides. One that is cleared as a whole forgets the calls that
+		// are under way then: a burst that times out across the turn is not counted.
+		BucketPeriod: max(1, c.Interval/windowParts),
+		Timeout:      c.OpenFor,
 		ReadyToTrip: func(n gobreaker.Counts) bool {
 			// Requests counts those under way too, which have no result yet.
 			ended := n.TotalSuccesses + n.TotalFailures

@@ -222,6 +222,28 @@ func TestABusyDependencyThatFallsSilentIsShutAfterSoManyFailuresInARow(t *testin
 	}
 }
 
+// A burst of calls that time out is counted wherever in a window it falls.
+func TestCallsThatTimeOutAreCountedWhenTheWindowTurnsMeanwhile(t *testing.T) {
+	const timeout, window = time.Second, 10 * time.Second
+	for turn := range 20 {
+		synctest.Test(t, func(t *testing.T) {
+			d, call, _ := dependency(t, nil, outside.Config{Tries: 1, Timeout: timeout, Interval: window}, spec{}, func(ctx context.Context, _ int) (int, error) {
+				<-ctx.Done()
+				return 0, ctx.Err()
+			})
+			<-time.After(window/2 + time.Duration(turn)*window/20)
+			var burst sync.WaitGroup
+			for range 10 {
+				burst.Go(func() { _, _ = call.Do(t.Context(), "") })
+			}
+			burst.Wait()
+			if d.State() != "open" {
+				t.Errorf("after ten time-outs at tick %d the breaker is %s", turn, d.State())
+			}
+		})
+	}
+}
+
 func TestSettingsThatDoNotFitEachOtherAreRefused(t *testing.T) {
 	for says, c := range map[string]outside.Config{
 		"twice the Timeout": {Timeout: 5 * time.Second, Interval: 10*time.Second - 1},

@@ -156,10 +156,10 @@ func (l *lane) drain() {
 		for _, o := range batch {
 			o.err = err
 		}
-		l.gate.tellAll(batch) // and they may be somebody else's
 		if err != nil && engine.CodeOf(err) == engine.CodeUnavailable {
-			l.shed(err)
+			l.shed(err) // first: who has been told, and asks again, is not turned away by this
 		}
+		l.gate.tellAll(batch) // and they may be somebody else's
 	}
 }
 

@@ -2,6 +2,7 @@ package reservation
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"testing"
 	"time"
@@ -115,5 +116,22 @@ func TestWhoHearsAnAnswerMayAskAgain(t *testing.T) {
 	}
 	if err := a.first.hear(t); err == nil {
 		t.Error("it was sent")
+	}
+}
+
+// A call without an answer turns away what waited meanwhile. Who asks again on
+// hearing of it did not wait: Redis may be back.
+func TestWhoAsksAgainAfterACallWithoutAnAnswerIsNotTurnedAwayByIt(t *testing.T) {
+	x := newGated(t, Options{CallTimeout: 500 * time.Millisecond})
+	a := again{x, make(told, 1), make(told, 1)}
+	x.HoldThen(t.Context(), x.s, engine.HoldRequest{Buyer: buyerKey(2), Lines: []engine.Line{{Quantity: 1}}}, a)
+	<-x.arrived
+	if err := a.first.hear(t); !errors.Is(err, engine.ErrUnknown) {
+		t.Errorf("the call without an answer: %v", err)
+	}
+	x.pass <- struct{}{} // the one that nobody hears of
+	x.pass <- struct{}{}
+	if err := a.then.hear(t); err != nil {
+		t.Error(err)
 	}
 }

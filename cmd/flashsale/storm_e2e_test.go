@@ -170,7 +170,7 @@ func (s *storm) watchBreaker() {
 	end := s.began.Add(s.outage + s.still)
 	for now := time.Now(); now.Before(s.giveUp) && s.closed == 0; now = <-time.After(50 * time.Millisecond) {
 		switch state := s.breaker(); {
-		case state == "open" && !s.hasOpened():
+		case (state == "open" || state == "half-open") && !s.hasOpened(): // half-open: it was, since the last look
 			s.mu.Lock()
 			s.opened = time.Since(s.began.Add(s.outage))
 			s.mu.Unlock()
