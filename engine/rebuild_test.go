@@ -189,6 +189,14 @@ func TestAHoldThatARebuildCouldNotKeepIsCalledLost(t *testing.T) {
 	if _, err := e.Reservation(ctx, "ann", stray); CodeOf(err) != CodeReservationLost {
 		t.Errorf("a stray one: %v", err)
 	}
+	w.sale.Repairs[0].Opened = id.CreatedAt().Add(w.sale.HoldTTL)
+	if _, err := e.Reservation(ctx, "ann", id); CodeOf(err) != CodeReservationExpired {
+		t.Errorf("one whose time was over before the gate was open again: %v", err)
+	}
+	w.sale.Repairs[0].Opened = id.CreatedAt().Add(w.sale.HoldTTL - 1)
+	if _, err := e.Reservation(ctx, "ann", id); CodeOf(err) != CodeReservationLost {
+		t.Errorf("one whose time was over just after: %v", err)
+	}
 	never := id
 	never.Created = w.now.Add(2 * strayFor).UnixMilli()
 	if _, err := e.Reservation(ctx, "ann", never); CodeOf(err) != CodeNotFound {

@@ -51,6 +51,7 @@ const strayFor = time.Minute
 // whether it was there once: it is older than the epoch of its shard, whose
 // rebuild could not keep it, or hardly younger. As long as a payment of it lives
 // that is not certain: its event may be on its way, or its hold be made anew.
+// One whose time was over before the gate was open again has not been lost by it.
 func (e *Engine) lost(ctx context.Context, s *Sale, id ReservationID, err error) error {
 	if CodeOf(err) != CodeNotFound || !e.before(s, id) {
 		return err
@@ -70,7 +71,17 @@ func (e *Engine) lost(ctx context.Context, s *Sale, id ReservationID, err error)
 			return stillEnding()
 		}
 	}
+	if r := s.Repair(s.Home(id.Buyer)); !id.CreatedAt().Add(min(s.HoldTTL, s.HoldCap)).After(later(r.Granted, r.Opened)) {
+		return E(CodeReservationExpired, "the time of reservation %s was over before the gate of sale %q was open again; reserve again. You are not charged", id, s.ID)
+	}
 	return E(CodeReservationLost, "reservation %s was lost when the gate of sale %q was rebuilt; reserve again. You are not charged", id, s.ID)
+}
+
+func later(a, b time.Time) time.Time {
+	if a.After(b) {
+		return a
+	}
+	return b
 }
 
 // stillEnding is the answer while nobody can know what becomes of a payment.

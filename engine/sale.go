@@ -88,6 +88,7 @@ type Repair struct {
 	Frozen  time.Time     // since when it has been frozen; zero: it is open
 	Reason  string        // why it is frozen
 	Granted time.Time     // when its present epoch began; zero: it is the first
+	Opened  time.Time     // when it was open again under it; zero: it is frozen, or it was never lost
 	Took    time.Duration // how long it was frozen the last time
 }
 

@@ -173,10 +173,10 @@ func (v *Verifier) lookAt(ctx context.Context, s *Sale, out *Verdict) error {
 	}
 	var missing []ReservationID
 	var ordered map[uint16]int64
-	if !gone {
-		if missing, ordered, err = v.missing(ctx, s, out); err != nil {
-			return err
-		}
+	if gone {
+		counters = nil
+	} else if missing, ordered, err = v.missing(ctx, s, out); err != nil {
+		return err
 	}
 	compare(s, totals, counters, ordered, out)
 	if missing, err = v.dead(ctx, s, missing, out); err != nil {

@@ -30,6 +30,40 @@ func TestUnitsThatAreClaimedAgainAfterARebuildAreNoDrift(t *testing.T) {
 	}
 }
 
+// lostGate is the gate of a sale that is over and whose Redis has been replaced,
+// and a record in which all is well.
+type lostGate struct {
+	GateReader
+	RecordAudit
+}
+
+func (lostGate) Counters(context.Context, *Sale) ([]Counters, error) {
+	return []Counters{}, E(CodeGateFrozen, "another server")
+}
+
+func (lostGate) Totals(context.Context, uint32) ([]RecordTotals, error) {
+	return []RecordTotals{{Stock: 10, Sold: 3, LedgerStock: 10, LedgerSold: 3, RunningStock: 10, RunningSold: 3, Orders: 3}}, nil
+}
+
+func (lostGate) DeadReservations(context.Context, uint32) ([]DeadReservation, error) { return nil, nil }
+func (lostGate) Orphans(context.Context, uint32) ([]ReservationID, error)            { return nil, nil }
+func (lostGate) Unpaid(context.Context, uint32) ([]UnpaidOrder, error)               { return nil, nil }
+func (lostGate) Money(context.Context, uint32) ([]UnpaidOrder, error)                { return nil, nil }
+
+func TestTheRecordOfAClosedSaleStandsAloneWhenItsGateIsGone(t *testing.T) {
+	v := &Verifier{Gate: lostGate{}, Record: lostGate{}}
+	s := aSale()
+	s.State = SaleClosed
+	var out Verdict
+	if err := v.lookAt(t.Context(), s, &out); err != nil || len(out.Findings) > 0 || out.Checked.Orders != 3 {
+		t.Errorf("%+v, %v", out, err)
+	}
+	s.State = SaleOpen
+	if err := v.lookAt(t.Context(), s, &out); CodeOf(err) != CodeGateFrozen {
+		t.Errorf("of an open sale: %v", err)
+	}
+}
+
 // fewOrders is a record that has some orders.
 type fewOrders struct {
 	RecordAudit

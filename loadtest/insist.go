@@ -73,6 +73,8 @@ func (v *visit) outcome(a answer) (End, bool) {
 	switch {
 	case a.transient(), a.status == http.StatusNotFound: // an order that is not there yet
 		return "", false
+	case a.code == string(engine.CodeReservationExpired): // and its gate was rebuilt since
+		return Expired, true
 	case a.status != http.StatusOK:
 		return v.failed(StepPoll, a), true
 	case a.code == codeNextAction: // it was queued, or had no answer, and now its bank wants a word

@@ -118,7 +118,10 @@ func (g *Gate) Find(ctx context.Context, s *engine.Sale, id engine.ReservationID
 func (g *Gate) Counters(ctx context.Context, s *engine.Sale) ([]engine.Counters, error) {
 	if s.Shards > 1 {
 		v, err := g.survey(ctx, s, "")
-		return v.total(s), err
+		if err != nil {
+			return nil, err
+		}
+		return v.total(s), nil
 	}
 	k := keysOf(s.No, 0)
 	var skus *redis.MapStringStringCmd

@@ -32,6 +32,8 @@ func readLeases(ctx context.Context, q querier, byNo map[uint32]*engine.Sale, no
 		}
 		if frozen {
 			r.Frozen = since.UTC()
+		} else if granted != nil {
+			r.Opened = since.UTC()
 		}
 		s := byNo[no]
 		s.Leases, s.Repairs = append(s.Leases, l), append(s.Repairs, r)

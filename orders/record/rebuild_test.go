@@ -76,7 +76,7 @@ func TestARebuildIsOneNodesAtATimeAndPassesEachStepOnce(t *testing.T) {
 		t.Fatalf("raised: %+v, %+v, %v", now.Leases, now.Repairs, err)
 	}
 	frozen, err := r.Reopen(t.Context(), l, engine.Rebuilt{Cause: "server", Was: 1, Epoch: 2, Server: "c", Accepted: 3})
-	if err != nil || frozen <= 0 || !told.Repair(1).Frozen.IsZero() || told.Repair(1).Took != frozen {
+	if back := told.Repair(1); err != nil || frozen <= 0 || !back.Frozen.IsZero() || back.Took != frozen || back.Opened.Before(back.Granted) || !now.Repair(1).Opened.IsZero() || !told.Repair(0).Opened.IsZero() {
 		t.Fatalf("reopened after %s: %+v, %v", frozen, told.Repairs, err)
 	}
 	if n := ask(t, url, `SELECT count(*) FROM audit_log WHERE act = 'gate rebuild' AND actor = 'keeper' AND detail->>'lost' = 'server' AND detail->'epoch' = '[1, 2]'`); n != 1 {
