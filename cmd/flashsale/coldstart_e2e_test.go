@@ -135,3 +135,27 @@ func TestABackendThatRefusesANodeEndsItsStart(t *testing.T) {
 		})
 	}
 }
+
+func TestANodeThatMayNotMigrateRefusesASchemaThatIsBehind(t *testing.T) {
+	r := newRig(t)
+	p := launch(t, r.node("--no-migrate")...)
+	select {
+	case err := <-p.done:
+		p.done <- err
+	case <-time.After(patience):
+		t.Fatalf("it goes on\n%s", p.stderr)
+	}
+	if status, errs := p.cmd.ProcessState.ExitCode(), p.stderr.String(); status != exitUsage || !strings.Contains(errs, "Run flashsale migrate") {
+		t.Errorf("status %d: %s", status, errs)
+	}
+	out, errs, status := command(t, "migrate", "--dry-run", "--postgres-url", r.postgres)
+	if status != exitOK || !strings.Contains(out, "pending") || strings.Contains(out, "applied") {
+		t.Fatalf("status %d, it has changed the schema: %s%s", status, out, errs)
+	}
+	if _, errs, status := command(t, "migrate", "--postgres-url", r.postgres); status != exitOK {
+		t.Fatalf("status %d: %s", status, errs)
+	}
+	p = launch(t, r.node("--no-migrate")...)
+	p.awaitReady()
+	must(t, p.stop())
+}

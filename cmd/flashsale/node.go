@@ -138,14 +138,31 @@ func (n *node) openRecord(ctx context.Context) error {
 	if err := n.answers(ctx, postgres, record.Refused, db.Ping); err != nil {
 		return err
 	}
-	if err := record.Migrate(ctx, n.at.PostgresURL); err != nil {
-		return n.recordFailed(err)
+	if err := n.schema(ctx); err != nil {
+		return err
 	}
 	n.sales, n.attempts, n.orders, n.ledger = record.NewSaleStore(db), record.NewAttempts(db), record.NewOrders(db), record.NewLedger(db)
 	n.events = record.NewEvents(db)
 	n.cache = record.NewSales(db, record.SalesOptions{})
 	n.sales.OnChange = n.cache.Put
 	return n.recordFailed(n.cache.Refresh(ctx))
+}
+
+// schema brings the record's schema up to date, or refuses one that is behind.
+func (n *node) schema(ctx context.Context) error {
+	if n.set.Migrate {
+		return n.recordFailed(record.Migrate(ctx, n.at.PostgresURL))
+	}
+	steps, err := record.Status(ctx, n.at.PostgresURL)
+	if err != nil {
+		return n.recordFailed(err)
+	}
+	missing := slices.DeleteFunc(steps, func(m record.Migration) bool { return m.Applied })
+	if len(missing) == 0 {
+		return nil
+	}
+	return fail(exitUsage, "the schema of Postgres at %s lacks %d of this program's steps, the first is %s.\n  Run flashsale migrate, or start without --no-migrate.",
+		redactURL(n.at.PostgresURL), len(missing), missing[0].Name)
 }
 
 // recordFailed tells an outage, of a Postgres that has gone since it answered,

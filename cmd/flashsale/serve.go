@@ -32,7 +32,6 @@ type serveCmd struct {
 	Settings `embed:""`
 	Backends `embed:""`
 	Roles    []string `help:"What this node does." default:"api,relay,writer,reaper,payments,notify"`
-	Migrate  bool     `help:"Bring the schema up to date first." default:"true" negatable:""`
 	JSON     bool     `help:"Print one JSON line on stdout when ready."`
 }
 

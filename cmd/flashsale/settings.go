@@ -61,6 +61,7 @@ type Settings struct {
 
 	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 
+	Migrate     bool `help:"Bring the schema of the record up to date on starting; without it, a schema that is behind is refused (see flashsale migrate)." default:"true" negatable:""`
 	AutoRebuild bool `help:"Rebuild a gate that was lost at once, without being told." default:"true" negatable:""`
 
 	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`

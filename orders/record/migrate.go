@@ -67,7 +67,7 @@ func Status(ctx context.Context, url string) ([]Migration, error) {
 		}
 		return nil
 	})
-	return out, err
+	return out, classify(err, reading)
 }
 
 func withMigrations(ctx context.Context, url string, do func(*goose.Provider) error) error {
