@@ -97,7 +97,7 @@ func newKafkaServer(opt Options, n kafkaNode) (*Backend, error) {
 		Note: "one broker, no replica: records survive its death, the last ones not that of the machine",
 	}
 	heap := "-Xmx512m"
-	s.nports, s.stopSig, s.ready = 2, stopSignal(opt, syscall.SIGTERM), 90*time.Second
+	s.nports, s.stopSig, s.ready = 2, stopSignal(opt, syscall.SIGTERM), 2*time.Minute
 	if n.cluster != nil {
 		heap, s.nports, s.pick = "-Xmx256m", kafkaPorts, n.cluster.portsOf(n.id)
 	}

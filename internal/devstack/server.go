@@ -221,7 +221,7 @@ func (s *server) forget() error {
 // waitHealthy repeats check until it succeeds or ctx ends; each try is bounded,
 // so that a server that accepts and never answers is asked again.
 func waitHealthy(ctx context.Context, check func(context.Context) error) error {
-	ctx, cancel := context.WithTimeout(ctx, 60*time.Second)
+	ctx, cancel := context.WithTimeout(ctx, 2*time.Minute)
 	defer cancel()
 	pause := 5 * time.Millisecond
 	for {

@@ -158,7 +158,7 @@ func (w *world) happen(ctx context.Context, e Event, began time.Time) error {
 	}
 	sleep(ctx, time.Until(began.Add(e.End())))
 	w.healing()
-	mend, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+	mend, cancel := context.WithTimeout(context.WithoutCancel(ctx), startPatience)
 	defer cancel()
 	if healErr := heal(mend); healErr != nil {
 		err = errors.Join(err, fmt.Errorf("chaos: %s cannot be healed: %w", e.Fault, healErr))
