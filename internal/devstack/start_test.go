@@ -243,7 +243,7 @@ func wantError(t *testing.T, opt Options, parts ...string) {
 // A server that is down comes back at its old ports, so nobody gets them meanwhile.
 func TestAPortIsGivenOutOnce(t *testing.T) {
 	seen := map[int]bool{}
-	for range 300 { // of 12,000: by chance alone twenty would come twice
+	for range 300 { // of 12,000: by chance alone fifteen would come twice
 		ports, err := FreePorts(2)
 		if err != nil {
 			t.Fatal(err)
