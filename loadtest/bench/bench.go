@@ -48,6 +48,14 @@ func (c Config) holds() int {
 	return 1_000_000
 }
 
+// rest is how long a measurement waits at most for the processors to be idle.
+func (c Config) rest() time.Duration {
+	if c.Quick {
+		return time.Second
+	}
+	return 15 * time.Second
+}
+
 // salesEach is enough for 100,000 reservations per second with a buyer reserving
 // once per sale. A faster server sees buyers again, who are still within the limit.
 func (c Config) salesEach() int {

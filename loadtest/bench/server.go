@@ -51,7 +51,7 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 // rest ends the servers that would go on working after their measurement, and
 // waits until the processors are idle: vacuum, checkpoints and captures of one
 // measurement are no part of the next. A machine that others use is not waited for
-// any longer than restPatience.
+// any longer than Config.rest says.
 func (w *world) rest(ctx context.Context) error {
 	for name, s := range w.servers {
 		if s.leave == nil {
@@ -63,7 +63,7 @@ func (w *world) rest(ctx context.Context) error {
 		delete(w.servers, name)
 	}
 	const look = 250 * time.Millisecond
-	for deadline := time.Now().Add(restPatience); time.Now().Before(deadline); {
+	for deadline := time.Now().Add(w.cfg.rest()); time.Now().Before(deadline); {
 		busy := cpuOfMachine()
 		select {
 		case <-ctx.Done():
@@ -76,8 +76,6 @@ func (w *world) rest(ctx context.Context) error {
 	}
 	return nil
 }
-
-const restPatience = 15 * time.Second
 
 // startProduct starts the engine as it is shipped: role api alone on a Redis
 // without AOF, or with AOF always, or all roles with everything that a purchase needs.
