@@ -50,7 +50,7 @@ const (
 
 // Run runs every case on a fresh backend each.
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
-	for _, c := range slices.Concat(cases, repairs) {
+	for _, c := range slices.Concat(holding, paying, ending, controlling, repairs) {
 		t.Run(c.name, func(t *testing.T) {
 			w := &world{T: t, Backend: backend(t), ctx: t.Context()}
 			c.run(w)
