@@ -49,7 +49,7 @@ var writerMutants = []mutant{
 		{"decide.go", "if l.UnitPrice != row.price {", "if false {"},
 	}},
 	{"position-fence", "a writer that has lost its partition commits all the same", []patch{
-		{"commit.go", "if err == nil && !same(at, b.From) {", "if false {"},
+		{"commit.go", "if err == nil && !same(at, b.From) {", "if false && !same(at, b.From) {"},
 	}},
 	{"position-stays", "the position does not move with the orders", []patch{
 		{"commitrows.go", "offsets[i] = next[p]", "offsets[i] = next[p] - 1"},

@@ -125,7 +125,7 @@ func run(ctx context.Context, only string, all bool) (err error) {
 	for _, suite := range suites {
 		n, err := r.suite(ctx, suite, match, table)
 		if err != nil {
-			return fmt.Errorf("%s: %w", suite.name, err)
+			return errors.Join(fmt.Errorf("%s: %w", suite.name, err), table.Flush()) // what is known by then
 		}
 		survived += n
 	}
@@ -133,7 +133,7 @@ func run(ctx context.Context, only string, all bool) (err error) {
 		return err
 	}
 	if survived > 0 {
-		return fmt.Errorf("%d mutants survived", survived)
+		return fmt.Errorf("%d mutants survived or do not compile", survived)
 	}
 	return nil
 }
@@ -158,8 +158,14 @@ func (r *runner) suite(ctx context.Context, s suite, match *regexp.Regexp, table
 	for i, m := range some {
 		fmt.Fprintf(os.Stderr, "%s, %d of %d: %s\n", s.name, i+1, len(some), m.name)
 		vs, err := r.try(ctx, s, m, r.all)
+		if errors.Is(err, errBuild) { // the code has moved on: the list is to be mended, and the others are tried all the same
+			fmt.Fprintln(os.Stderr, m.name+":", err)
+			fmt.Fprintf(table, "%s\t%s\t%s\tDOES NOT COMPILE\t\t\n", s.name, m.name, m.breaks)
+			survived++
+			continue
+		}
 		if err != nil {
-			return 0, fmt.Errorf("%s: %w", m.name, err)
+			return survived, fmt.Errorf("%s: %w", m.name, err)
 		}
 		caught := false
 		for _, v := range vs {
@@ -190,6 +196,8 @@ type runner struct {
 	all       bool
 }
 
+var errBuild = errors.New("it does not compile")
+
 // try builds the tests with a mutant in and lets the checks look for it.
 func (r *runner) try(ctx context.Context, s suite, m mutant, all bool) ([]verdict, error) {
 	overlay, err := r.overlay(s.dir, m)
@@ -205,7 +213,7 @@ func (r *runner) try(ctx context.Context, s suite, m mutant, all bool) ([]verdic
 			build := exec.CommandContext(ctx, "go", "test", "-c", "-vet=off", "-overlay", overlay, "-o", bin, "./"+c.pkg)
 			build.Dir = r.root
 			if text, err := build.CombinedOutput(); err != nil {
-				return nil, fmt.Errorf("it does not compile: %w\n%s", err, text)
+				return nil, fmt.Errorf("%w: %w\n%s", errBuild, err, text)
 			}
 			built[c.pkg] = bin
 		}
