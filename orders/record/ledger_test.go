@@ -44,6 +44,17 @@ func TestTheStockCoversWhoCameFirstAndTheRestIsRefused(t *testing.T) {
 	balanced(t, db, s)
 }
 
+func TestACartThatIsRefusedGivesBackTheLinesThatWereThere(t *testing.T) {
+	db, _ := openRecord(t)
+	s := create(t, db, "drop", 10, 1)
+	refused, all := event(s, 2, 0, 1), event(s, 10, 0)
+	r := commit(t, ledger(t, db), batch(0, refused, all))
+	if r.Decided[0].State != engine.Refused || r.Decided[1].State != engine.Confirmed {
+		t.Errorf("%+v", r.Decided)
+	}
+	balanced(t, db, s)
+}
+
 // balanced fails unless the record agrees with itself.
 func balanced(t testing.TB, db *record.DB, s *engine.Sale) {
 	t.Helper()
@@ -118,6 +129,7 @@ func TestAnEventThatIsNotOfThisSaleBecomesADeadLetterAndTheRestGoesOn(t *testing
 		"an unknown SKU":        spoil(func(e *record.Event) { e.Lines[0].SKU = "SKU-Z" }),
 		"an unknown number":     spoil(func(e *record.Event) { e.Lines[0].No = 65535 }),
 		"another price":         spoil(func(e *record.Event) { e.Lines[0].UnitPrice, e.Total.Amount = 1, 1 }),
+		"another unit price":    spoil(func(e *record.Event) { e.Lines[0].UnitPrice++ }),
 		"another total":         spoil(func(e *record.Event) { e.Total.Amount++ }),
 		"another currency":      spoil(func(e *record.Event) { e.Total.Currency = "EUR" }),
 	}
@@ -128,11 +140,11 @@ func TestAnEventThatIsNotOfThisSaleBecomesADeadLetterAndTheRestGoesOn(t *testing
 	b.Entries = append(b.Entries, record.Entry{Offset: int64(len(b.Entries)), Reason: "malformed", Detail: "nul \x00, \xff", Headers: map[string]string{"h\x00": "v\x00\xff"}})
 	b.Entries = append(b.Entries, record.Entry{Offset: int64(len(b.Entries)), Event: event(s, 1, 0)})
 	r := commit(t, ledger(t, db), b)
-	if len(r.Decided) != 1 || r.Decided[0].State != engine.Confirmed || r.Next[0] != 9 {
+	if len(r.Decided) != 1 || r.Decided[0].State != engine.Confirmed || r.Next[0] != 10 {
 		t.Errorf("%+v", r)
 	}
 	dead, err := record.NewAudit(db).DeadLetters(t.Context())
-	if err != nil || dead["unknown_sale"] != 2 || dead["unknown_sku"] != 2 || dead["price_mismatch"] != 3 || dead["malformed"] != 1 {
+	if err != nil || dead["unknown_sale"] != 2 || dead["unknown_sku"] != 2 || dead["price_mismatch"] != 4 || dead["malformed"] != 1 {
 		t.Errorf("dead letters: %v, %v", dead, err)
 	}
 }

@@ -74,6 +74,24 @@ func agree(t *testing.T, db *record.DB, s *engine.Sale, sold int64) {
 	}
 }
 
+func TestSKUsAreLockedInTheirOrderWhateverThatOfACart(t *testing.T) {
+	db, url := openRecord(t)
+	s := create(t, db, "drop", 10, 10, 10)
+	l := ledger(t, db)
+	b := batch(0, event(s, 1, 2, 0), event(s, 1, 1, 0))
+	first, others := newRival(t, url), newRival(t, url)
+	first.exec(`SELECT FROM skus WHERE no = 0 FOR UPDATE`)
+	done := make(chan error, 1)
+	go func() { _, err := l.Commit(t.Context(), b); done <- err }()
+	blocked(t, url, 1) // the writer waits for SKU 0, and has no other yet
+	others.exec(`SELECT FROM skus WHERE no > 0 FOR UPDATE NOWAIT`)
+	others.commit()
+	first.commit()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
 // The writer's locks are sorted, so writers do not deadlock with each other; but
 // somebody who does not sort may do it to them.
 func TestADeadlockWithSomebodyWhoDoesNotSortIsSurvived(t *testing.T) {
