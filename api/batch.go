@@ -66,7 +66,7 @@ func (s *Server) reserveBatch(x *exchange) error {
 	}
 	// Each line counts as a request; a batch that is alone here is served, however long.
 	n := int64(len(b.index) + len(b.bad))
-	if now := s.inFlight.Add(n); now > int64(s.opt.MaxInFlight) && now > n+1 {
+	if now := s.inFlight.Add(n); now > newcomers.room(s.opt.MaxInFlight) && now > n+1 {
 		s.inFlight.Add(-n)
 		return engine.E(engine.CodeOverloaded, "this node has no room for %d requests more", n).After(time.Second)
 	}

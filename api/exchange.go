@@ -19,15 +19,16 @@ import (
 // exchange is one request and its answer. It lives as long as the handler call;
 // everything in it but http is a copy.
 type exchange struct {
-	http  *fasthttp.RequestCtx
-	conn  *conn     // of a quick one
-	sale  *soldFrom // of a quick one
-	route *route
-	head  head
-	param string // the path's id
-	id    []byte // the request's
-	buyer string
-	start time.Time
+	http   *fasthttp.RequestCtx
+	conn   *conn     // of a quick one
+	sale   *soldFrom // of a quick one
+	route  *route
+	head   head
+	param  string // the path's id
+	id     []byte // the request's
+	buyer  string
+	start  time.Time
+	origin *origin // whose page it comes from; nil: nobody minds
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
@@ -41,7 +42,7 @@ type exchange struct {
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
-	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", "", 0
+	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -61,7 +62,7 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 	x := exchanges.Get().(*exchange)
 	x.http, x.route, x.param, x.start = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now()
 	x.head.read(c.Request.Header.RawHeaders())
-	x.id = s.ids.of(&x.head, x.scratch[:0])
+	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -94,12 +95,16 @@ func (s *Server) answer(x *exchange, working int64) error {
 		return engine.E(engine.CodeNotFound, "no such path")
 	}
 	m, ok := x.route.method(c.Method())
-	if !ok {
+	preflight := !ok && x.preflight()
+	if !ok && !preflight {
 		c.Response.Header.Set(fasthttp.HeaderAllow, x.route.allow)
 		return engine.E(engine.CodeMethodNotAllowed, "this path knows %s", x.route.allow)
 	}
-	if working > int64(s.opt.MaxInFlight) && !x.route.exempt {
-		return engine.E(engine.CodeOverloaded, "this node works on as many requests as it can").After(time.Second)
+	if r := x.route.rank; r != supervisors && working > r.room(s.opt.MaxInFlight) {
+		return turnedAway(r)
+	}
+	if preflight {
+		return x.allow()
 	}
 	if m.buyer {
 		c.Response.Header.SetCanonical(headerCacheControl, noStore)
@@ -178,6 +183,7 @@ func (x *exchange) common(contentType string) {
 	h.SetContentType(contentType)
 	h.SetCanonical(headerRequestID, x.id)
 	h.SetCanonical(headerNoSniff, noSniff)
+	x.origin.mark(h)
 }
 
 func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }

@@ -22,6 +22,7 @@ type head struct {
 	connection     field
 	expect         field
 	contentType    field
+	origin         field
 	folded         bool // a value goes on in a second line
 	odd            bool // a line that has not a plain name, a colon, a printable value, CR and LF; or a trailer
 }
@@ -101,9 +102,11 @@ func (h *head) line(line []byte) {
 		if named("connection") {
 			h.connection.add(line[colon+1:])
 		}
-	case len("expect"):
+	case len("expect"): // as long as Origin
 		if named("expect") {
 			h.expect.add(line[colon+1:])
+		} else if named("origin") {
+			h.origin.add(line[colon+1:])
 		}
 	case len("trailer"):
 		if named("trailer") {

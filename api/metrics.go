@@ -34,7 +34,7 @@ type outcome struct {
 	code   engine.Code
 }
 
-func newMetrics(reg prometheus.Registerer, inFlight func() int64) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, inFlight func() int64, most int) (*metrics, error) {
 	m := &metrics{routes: routeTable()}
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "flashsale_http_requests_total",
@@ -53,7 +53,14 @@ func newMetrics(reg prometheus.Registerer, inFlight func() int64) (*metrics, err
 		Name: "flashsale_http_in_flight_requests",
 		Help: "Requests being worked on now.",
 	}, func() float64 { return float64(inFlight()) })
-	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge} {
+	room := prometheus.NewGaugeVec(prometheus.GaugeOpts{
+		Name: "flashsale_http_in_flight_limit_requests",
+		Help: "Requests being worked on, of all classes, beyond which one of this class is told 503 overloaded.",
+	}, []string{"class"})
+	for r := holders; r < rankCount; r++ {
+		room.WithLabelValues(rankNames[r]).Set(float64(r.room(most)))
+	}
+	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge, room} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}

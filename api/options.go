@@ -37,10 +37,11 @@ type Options struct {
 
 	Keys       []Key         // who may sign buyer tokens
 	Audience   string        // the aud a token must carry; default "flashsale"
+	Origins    []string      // storefronts whose pages may call this API from a browser, as https://shop.example; none: no page may
 	TokenCache int           // verified tokens remembered, rounded down to a power of two; default 262,144 (about 32 MB when full)
 	MaxWait    time.Duration // the longest Prefer: wait; default 30 s. Use the engine's own MaxWait.
 
-	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384
+	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144
 	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
 

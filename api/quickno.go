@@ -33,7 +33,7 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	if refusal == nil {
 		return false
 	}
-	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), x.start)
+	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
 	if answer == nil {
 		return false
 	}
@@ -83,7 +83,7 @@ func subject(auth, room []byte) (string, bool) {
 }
 
 // appendNo writes the whole answer: what refuse and fasthttp would write.
-func (s *Server) appendNo(b []byte, refusal error, id []byte, now time.Time) []byte {
+func (s *Server) appendNo(b []byte, refusal error, id []byte, from *origin, now time.Time) []byte {
 	p := problem.Of(refusal)
 	if p.Code != engine.CodeSoldOut {
 		return nil
@@ -94,7 +94,8 @@ func (s *Server) appendNo(b []byte, refusal error, id []byte, now time.Time) []b
 	length := len(b)
 	b = append(b, "000\r\nCache-Control: no-store\r\nX-Request-Id: "...)
 	b = append(b, id...)
-	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n\r\n"...)
+	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
+	b = append(from.appendTo(b), "\r\n"...)
 	body := len(b)
 	if b = p.AppendPlain(b, id); b == nil {
 		return nil

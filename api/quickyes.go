@@ -24,13 +24,13 @@ func (s *Server) quickYes(c *conn, x *exchange, sale *soldFrom, lines []engine.C
 	if s.opt.ReserveThen == nil || s.draining.Load() {
 		return false
 	}
-	if s.inFlight.Add(1) > int64(s.opt.MaxInFlight) || !c.flight.takeOff() {
+	if s.inFlight.Add(1) > newcomers.room(s.opt.MaxInFlight) || !c.flight.takeOff() {
 		s.inFlight.Add(-1)
 		return false
 	}
 	c.rest(true)
 	x.conn, x.sale, x.route = c, sale, &s.metrics.routes[atReservations]
-	x.id = s.ids.of(&x.head, x.scratch[:0])
+	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
 	s.ask(x, lines)
 	return true
 }
@@ -110,7 +110,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 		}
 	}()
 	if err == nil && !r.Replayed && !s.draining.Load() {
-		if answer = s.appendYes(room, r, x.id, now); answer != nil {
+		if answer = s.appendYes(room, r, x.id, x.origin, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}
 	}
@@ -118,7 +118,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 }
 
 // appendYes writes the answer to a new reservation.
-func (s *Server) appendYes(b []byte, r *engine.Reservation, id []byte, now time.Time) []byte {
+func (s *Server) appendYes(b []byte, r *engine.Reservation, id []byte, from *origin, now time.Time) []byte {
 	b = append(b, "HTTP/1.1 201 Created\r\nDate: "...)
 	b = append(b, s.date.at(now)...)
 	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
@@ -129,7 +129,8 @@ func (s *Server) appendYes(b []byte, r *engine.Reservation, id []byte, now time.
 	named := b[place:]
 	b = append(b, "\r\nX-Request-Id: "...)
 	b = append(b, id...)
-	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n\r\n"...)
+	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
+	b = append(from.appendTo(b), "\r\n"...)
 	body := len(b)
 	b = append(appendReservation(b, r, named), '\n')
 	return setLength(b, length, len(b)-body)

@@ -10,7 +10,7 @@ import (
 type route struct {
 	pattern string // as in openapi.yaml; the metrics' label
 	allow   string // the Allow header
-	exempt  bool   // answered even at capacity: what asks is a supervisor
+	rank    rank   // whose requests these are, when there is not room for all
 	methods []method
 	metrics *routeMetrics
 }
@@ -41,19 +41,19 @@ const (
 func routeTable() [routeCount]route {
 	const get, post, del = fasthttp.MethodGet, fasthttp.MethodPost, fasthttp.MethodDelete
 	return [routeCount]route{
-		atHealth:       {pattern: "/healthz", allow: "GET, HEAD", exempt: true, methods: []method{{get, false, (*Server).health}}},
-		atReady:        {pattern: "/readyz", allow: "GET, HEAD", exempt: true, methods: []method{{get, false, (*Server).ready}}},
-		atOpenAPI:      {pattern: "/openapi.json", allow: "GET, HEAD", methods: []method{{get, false, (*Server).openAPI}}},
-		atSale:         {pattern: "/v1/sales/{sale}", allow: "GET, HEAD", methods: []method{{get, false, (*Server).getSale}}},
-		atReservations: {pattern: "/v1/sales/{sale}/reservations", allow: "POST", methods: []method{{post, true, (*Server).reserve}}},
-		atBatch:        {pattern: "/v1/sales/{sale}/reservations:batch", allow: "POST", methods: []method{{post, true, (*Server).reserveBatch}}},
-		atReservation: {pattern: "/v1/reservations/{id}", allow: "GET, HEAD, DELETE", methods: []method{
+		atHealth:       {pattern: "/healthz", allow: "GET, HEAD", rank: supervisors, methods: []method{{get, false, (*Server).health}}},
+		atReady:        {pattern: "/readyz", allow: "GET, HEAD", rank: supervisors, methods: []method{{get, false, (*Server).ready}}},
+		atOpenAPI:      {pattern: "/openapi.json", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).openAPI}}},
+		atSale:         {pattern: "/v1/sales/{sale}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getSale}}},
+		atReservations: {pattern: "/v1/sales/{sale}/reservations", allow: "POST", rank: newcomers, methods: []method{{post, true, (*Server).reserve}}},
+		atBatch:        {pattern: "/v1/sales/{sale}/reservations:batch", allow: "POST", rank: newcomers, methods: []method{{post, true, (*Server).reserveBatch}}},
+		atReservation: {pattern: "/v1/reservations/{id}", allow: "GET, HEAD, DELETE", rank: holders, methods: []method{
 			{get, true, (*Server).getReservation}, {del, true, (*Server).release}}},
-		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", methods: []method{{post, true, (*Server).checkout}}},
-		atOrder:    {pattern: "/v1/orders/{id}", allow: "GET, HEAD", methods: []method{{get, true, (*Server).getOrder}}},
-		atWebhook:  {pattern: "/v1/webhooks/{provider}", allow: "POST", methods: []method{{post, false, (*Server).webhook}}},
-		atNowhere:  {pattern: "unmatched"},
-		atUnparsed: {pattern: "unparsed"},
+		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", rank: holders, methods: []method{{post, true, (*Server).checkout}}},
+		atOrder:    {pattern: "/v1/orders/{id}", allow: "GET, HEAD", rank: holders, methods: []method{{get, true, (*Server).getOrder}}},
+		atWebhook:  {pattern: "/v1/webhooks/{provider}", allow: "POST", rank: holders, methods: []method{{post, false, (*Server).webhook}}},
+		atNowhere:  {pattern: "unmatched", rank: browsers},
+		atUnparsed: {pattern: "unparsed", rank: browsers},
 	}
 }
 

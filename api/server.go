@@ -16,6 +16,7 @@ type Server struct {
 	opt      Options
 	http     *fasthttp.Server
 	buyers   *verifier
+	origins  origins
 	metrics  *metrics
 	faults   *faultLog
 	sales    *saleCache
@@ -42,11 +43,15 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opt: o, buyers: v, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
+	from, err := newOrigins(o.Origins)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opt: o, buyers: v, origins: from, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
 	s.limits.base, s.limits.limit = s.base, o.RequestTimeout
-	if s.metrics, err = newMetrics(o.Registerer, s.inFlight.Load); err != nil {
+	if s.metrics, err = newMetrics(o.Registerer, s.inFlight.Load, o.MaxInFlight); err != nil {
 		s.stop()
 		return nil, err
 	}

@@ -283,7 +283,7 @@ func (n *node) openServers(context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: keys, Audience: n.set.Audience, MaxWait: n.set.MaxWait,
+	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: keys, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
 		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
 	return err
 }

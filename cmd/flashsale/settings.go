@@ -31,7 +31,8 @@ type Settings struct {
 	BuyerKey        string   `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
 	BuyerPublicKeys []string `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
 	Audience        string   `help:"The aud that buyer tokens must carry." default:"flashsale"`
-	MaxInFlight     int      `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded." default:"16384"`
+	CORSOrigins     []string `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
+	MaxInFlight     int      `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
@@ -139,6 +140,11 @@ func (s *Settings) validateBuyers(p *problems) {
 	}
 	if s.Audience == "" {
 		p.add("audience: must not be empty")
+	}
+	for _, o := range s.CORSOrigins {
+		if err := api.CheckOrigin(o); err != nil {
+			p.add("cors-origins: %v", err)
+		}
 	}
 	if s.MaxInFlight < 1 {
 		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)
