@@ -227,8 +227,10 @@ var cases = []testCase{
 		is(w, w.leave(w.at(2, n)), admission.Admitted) // too late for that
 		w.wait(2 * w.tick)
 		is(w, w.leave(w.at(3, n)), admission.Lapsed)
-		w.to(n)
+		s := w.to(n)
 		w.counted(n, 1, 2, 1)
+		is(w, s.Holed, 2)
+		is(w, s.Called(), 2) // places 4 and 5
 		is(w, w.join(w.at(0, n)).Number, n)
 	}},
 	{"a ticket given back before the opening goes to the next who joins", func(w *world) {

@@ -10,5 +10,6 @@ const (
 	LimitGate     Limit = "gate"     // the gate's headroom
 	LimitWriter   Limit = "writer"   // orders wait to be written
 	LimitPayment  Limit = "payment"  // the provider is slow or away
+	LimitRamp     Limit = "ramp"     // nothing: the pace is still growing
 	LimitOperator Limit = "operator" // somebody said so
 )

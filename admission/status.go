@@ -36,11 +36,15 @@ type Status struct {
 	Claimed    int64   // buyers admitted
 	Left       int64   // tickets given back
 	Lapsed     int64   // places reached whose lease ended with nobody claiming or leaving
+	Holed      int64   // places reached whose tickets were given back, before or after
 }
 
 // Waiting is how many are in the room: not admitted, gone or lapsed. Those who just
 // closed their browser are among them until their lease is over.
 func (s Status) Waiting() int64 { return s.Joined - s.Claimed - s.Left - s.Lapsed }
+
+// Called is how many were reached and may still claim.
+func (s Status) Called() int64 { return s.Front - s.Claimed - s.Lapsed - s.Holed }
 
 // Status reads a room.
 func (q *Queue) Status(ctx context.Context, r Room) (s Status, err error) {
@@ -49,12 +53,12 @@ func (q *Queue) Status(ctx context.Context, r Room) (s Status, err error) {
 		return s, err
 	}
 	var p parts
-	f := p.want(a, 10)
+	f := p.want(a, 11)
 	s = Status{
 		Now: a.now, State: a.state, N: a.n, Joined: a.joined, Front: a.front,
 		Commitment: p.text(f[0]), Seed: p.text(f[1]), OpenedAt: when(p.integer(f[2])), OpensAt: when(p.integer(f[3])),
 		Claimed: p.integer(f[4]), Left: p.integer(f[5]), Lapsed: p.integer(f[6]),
-		Reach: p.integer(f[8]), Limit: Limit(p.text(f[9])),
+		Reach: p.integer(f[8]), Limit: Limit(p.text(f[9])), Holed: p.integer(f[10]),
 	}
 	if s.Rate, err = strconv.ParseFloat(p.text(f[7]), 64); err != nil {
 		p.err = garbled(f[7])

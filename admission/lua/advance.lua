@@ -42,6 +42,7 @@ if front == tonumber(ARGV[2]) and to > front then
   local left = call('ZCOUNT', HOLES, text(front), text(to - 1))
   if left > 0 then
     call('HSET', DONE, text(entries), left)
+    call('HINCRBY', ROOM, 'holed', left)
     call('ZREMRANGEBYSCORE', HOLES, text(front), text(to - 1))
   end
   front = to

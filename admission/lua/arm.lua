@@ -25,5 +25,5 @@ for i = 1, #names do
   call('HSET', KEYS[1], names[i], ARGV[i])
 end
 call('HSET', KEYS[1], 'state', 'armed', 'n', -1, 'opened', 0, 'joined', 0, 'front', 0, 'entries', 0, 'settled', 0,
-  'claimed', 0, 'left', 0, 'lapsed', 0, 'rate', 0, 'reach', -1, 'limit', '')
+  'claimed', 0, 'left', 0, 'lapsed', 0, 'holed', 0, 'rate', 0, 'reach', -1, 'limit', '')
 return 1

@@ -28,6 +28,7 @@ else
     return head(3)
   end
   call('HINCRBY', DONE, text(number), 1)
+  call('HINCRBY', ROOM, 'holed', 1)
 end
 call('HDEL', WAITERS, BUYER)
 call('HINCRBY', ROOM, 'left', 1)

@@ -4,7 +4,7 @@
 -- touches  nothing
 -- returns  the head, then the fields below as text; no seed before the opening
 
-local all = call('HMGET', ROOM, 'commitment', 'seed', 'opened', 'opens', 'claimed', 'left', 'lapsed', 'rate', 'reach', 'limit')
+local all = call('HMGET', ROOM, 'commitment', 'seed', 'opened', 'opens', 'claimed', 'left', 'lapsed', 'rate', 'reach', 'limit', 'holed')
 if n < 0 then
   all[2] = ''
 end
