@@ -47,10 +47,11 @@ func (s Settings) withDefaults() Settings {
 type odds struct{ yes, no int64 }
 
 // mean leans to "always" while there is little evidence: too few called are made up
-// for at the next tick, too many are disappointed.
+// for at the next tick, too many are disappointed. A hundred cases speak for themselves.
 func (o odds) mean() float64 {
-	const lean = 10
-	return float64(o.yes+lean) / float64(o.yes+o.no+lean)
+	n := float64(o.yes + o.no)
+	lean := max(0, 10-n/10)
+	return (float64(o.yes) + lean) / (n + lean)
 }
 
 // low is a bound that the true share is hardly below: Wilson's, at three deviations.
@@ -80,8 +81,8 @@ func (p *Pace) room(r Reading) int64 {
 	}
 	take := odds{r.Took, r.Passed}.mean() * perBuyer(r)
 	show := p.show(r)
-	// Of all who were called, so many will have come in the end; the others of those
-	// whose lease still runs have gone, and stock does not wait for them.
+	// Of all who were called, so many will have come in the end. Whoever was called long
+	// ago and did not come has gone, though the lease still runs: stock does not wait.
 	coming := min(max(float64(r.Front)*show-float64(r.Claimed), 0), float64(r.Called))
 	free := stock - (float64(r.Inside)+coming)*take
 	if free <= 0 {
@@ -90,22 +91,23 @@ func (p *Pace) room(r Reading) int64 {
 	return int64(min(math.Ceil(free/(show*take)), math.MaxInt32))
 }
 
-// leastShow keeps a failure to claim, as when the way to us is blocked, from being
-// read as a queue of absentees: then leases set the pace.
+// leastShow bounds how many are called for those who do not come: a failure to claim,
+// as when the way to us is blocked, must not be read as a queue of absentees.
 const leastShow = 0.25
 
 // show is the share of those reached who come. Leases take long to tell who has gone,
-// so it also looks at those who were reached long enough ago to have answered.
+// so it is also judged by those who were reached long enough ago to have answered.
 func (p *Pace) show(r Reading) float64 {
-	show := odds{r.Claimed, r.Missed}.mean()
+	share := odds{r.Claimed, r.Missed}.mean()
 	for len(p.past) > 1 && r.Now.Sub(p.past[1].at) >= p.set.Answer {
 		p.past = p.past[1:]
 	}
 	if len(p.past) > 0 && r.Now.Sub(p.past[0].at) >= p.set.Answer {
-		show = min(show, odds{r.Claimed, max(p.past[0].front-r.Claimed, 0)}.mean())
+		old := p.past[0].front
+		share = min(share, odds{r.Claimed, max(old-r.Claimed, 0)}.mean())
 	}
 	p.past = append(p.past, moment{r.Now, r.Front})
-	return max(show, leastShow)
+	return max(share, leastShow)
 }
 
 // moment is where the front was when.
