@@ -23,12 +23,19 @@ import (
 func TestTheQueueKeepsItsPromisesOnRedis(t *testing.T)     { conform(t, onRedis) }
 func TestTheQueueKeepsItsPromisesOnMiniredis(t *testing.T) { conform(t, onMiniredis) }
 func TestTheQueueKeepsItsPromisesOnARedisCluster(t *testing.T) {
+	t.Parallel()
 	url := testenv.OwnRedisCluster(t).URL
-	conform(t, func(t *testing.T) *world { return onServer(t, url) })
+	run(t, func(t *testing.T) *world { return onServer(t, url) })
 }
 
-// conform runs every case on a room of its own.
+// conform runs every case on a room of its own, beside the other backends: most of the
+// time is spent waiting for clocks.
 func conform(t *testing.T, backend func(*testing.T) *world) {
+	t.Parallel()
+	run(t, backend)
+}
+
+func run(t *testing.T, backend func(*testing.T) *world) {
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) { c.run(backend(t)) })
 	}

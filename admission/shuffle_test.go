@@ -72,7 +72,7 @@ func TestWhoJoinsAfterTheOpeningIsServedInOrder(t *testing.T) {
 func TestPlacesAreUniform(t *testing.T) {
 	for _, n := range []uint64{2, 3, 5, 16, 17, 100} {
 		for _, ticket := range []uint64{0, n / 2, n - 1} {
-			const seeds = 4000
+			const seeds = 2000
 			count := make([]float64, n)
 			for s := range uint64(seeds) {
 				count[admission.NewShuffle(seedOf(s), n).Place(ticket)]++
@@ -92,14 +92,14 @@ func TestPlacesAreUniform(t *testing.T) {
 // Neighbours do not stay neighbours: the place of one ticket says nothing of the next one's.
 func TestNeighboursAreScattered(t *testing.T) {
 	const n = 10_000
-	got, close := places(seedOf(7), n), 0
+	got, near := places(seedOf(7), n), 0
 	for i := 1; i < n; i++ {
 		if d := int64(got[i]) - int64(got[i-1]); d >= -100 && d <= 100 {
-			close++
+			near++
 		}
 	}
-	if close < 120 || close > 280 { // 2 % are expected: 200, with a deviation of 14
-		t.Errorf("%d of %d neighbours are within 100 places", close, n)
+	if near < 120 || near > 280 { // 2 % are expected: 200, with a deviation of 14
+		t.Errorf("%d of %d neighbours are within 100 places", near, n)
 	}
 }
 
@@ -150,14 +150,17 @@ func TestStrangersComeToTheSamePlaces(t *testing.T) {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
-	for _, n := range []uint64{0, 1, 2, 3, 64, 65, 500_000} {
+	for _, n := range []uint64{0, 1, 2, 65, 500_000} {
 		seed, s := seedOf(n), admission.NewShuffle(seedOf(n), n)
 		var claims []claim
-		for i := range min(n+3, 300) {
+		for i := range min(n+3, 100) {
 			claims = append(claims, claim{i, s.Place(i)})
 		}
 		if out, err := verify("demo", seed, n, admission.Commitment("demo", seed), claims); err != nil {
 			t.Fatalf("n %d: %v: %s", n, err, out)
+		}
+		if n != 65 {
+			continue
 		}
 		claims[0].Place++
 		if out, err := verify("demo", seed, n, admission.Commitment("demo", seed), claims); err == nil || !strings.Contains(out, "WRONG ticket 0") {

@@ -116,12 +116,11 @@ func (q *Queue) openedWith(ctx context.Context, r Room, n int64) (*opened, error
 	if err != nil {
 		return nil, err
 	}
-	o = &opened{n: s.N}
-	if b, err := hex.DecodeString(s.Seed); err != nil || len(b) != len(o.seed) || s.N != n || Commitment(r.ID, Seed(b)) != s.Commitment {
+	b, err := hex.DecodeString(s.Seed)
+	if err != nil || len(b) != len(Seed{}) || s.N != n || Commitment(r.ID, Seed(b)) != s.Commitment {
 		return nil, garbled(s)
-	} else {
-		copy(o.seed[:], b)
 	}
+	o = &opened{n: n, seed: Seed(b)}
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.opened[r] = o

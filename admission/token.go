@@ -116,7 +116,7 @@ func (k *Keys) Sign(t Token) (string, error) {
 		return "", fmt.Errorf("admission: a token cannot expire at %s", t.Expires)
 	}
 	pool := k.macs[k.signing]
-	m := pool.Get().(*macer) //nolint:errcheck // the pool holds nothing else
+	m := pool.Get().(*macer)
 	defer pool.Put(m)
 	b := append(m.raw[:0], tokenVersion, k.signing)
 	b = binary.BigEndian.AppendUint32(b, t.Sale)
@@ -159,7 +159,7 @@ func (k *Keys) read(text string) (t Token, err error) {
 	if pool == nil {
 		return t, ErrTokenForged
 	}
-	m := pool.Get().(*macer) //nolint:errcheck // the pool holds nothing else
+	m := pool.Get().(*macer)
 	defer pool.Put(m)
 	if n, err := tokenText.Decode(m.raw[:], []byte(body)); err != nil || n != tokenSize {
 		return t, ErrTokenForm
