@@ -43,7 +43,7 @@ type Shuffle struct {
 	half uint // bits of one half
 	mask uint32
 	mac  hash.Hash
-	in   [5]byte
+	in   [1 + 8 + 4]byte // round, n, half
 	sum  [sha256.Size]byte
 }
 
@@ -55,6 +55,7 @@ func NewShuffle(seed Seed, n uint64) *Shuffle {
 	}
 	s := &Shuffle{n: n, half: width / 2, mac: hmac.New(sha256.New, seed[:])}
 	s.mask = 1<<s.half - 1
+	binary.BigEndian.PutUint64(s.in[1:], n)
 	return s
 }
 
@@ -81,10 +82,12 @@ func (s *Shuffle) network(x uint64) uint64 {
 	return uint64(left)<<s.half | uint64(right)
 }
 
-// round is the first four bytes of HMAC-SHA256(seed, round || half), cut to a half.
+// round is the first four bytes of HMAC-SHA256(seed, round || n || half), cut to a half.
+// With n in it, even who knows the seed cannot tell before the opening which tickets will
+// be good ones: one more buyer makes another order altogether.
 func (s *Shuffle) round(r byte, half uint32) uint32 {
 	s.in[0] = r
-	binary.BigEndian.PutUint32(s.in[1:], half)
+	binary.BigEndian.PutUint32(s.in[9:], half)
 	s.mac.Reset()
 	s.mac.Write(s.in[:])
 	return binary.BigEndian.Uint32(s.mac.Sum(s.sum[:0])) & s.mask

@@ -103,6 +103,20 @@ func TestNeighboursAreScattered(t *testing.T) {
 	}
 }
 
+// One more buyer makes another order: nobody can tell a good ticket before N is fixed.
+func TestOneMoreBuyerMakesAnotherOrder(t *testing.T) {
+	const n = 1000
+	a, b, same := places(seedOf(7), n), places(seedOf(7), n+1), 0
+	for i := range a {
+		if a[i] == b[i] {
+			same++
+		}
+	}
+	if same > 10 { // one is expected
+		t.Errorf("%d of %d tickets keep their places", same, n)
+	}
+}
+
 // These pin the algorithm: whoever changes it changes its name as well.
 func TestTheShufflesVectors(t *testing.T) {
 	seed := admission.Seed(bytes.Repeat([]byte{0x5a}, 32))
@@ -118,11 +132,11 @@ func TestTheShufflesVectors(t *testing.T) {
 		{2, []uint64{0, 1}},
 		{3, []uint64{2, 1, 0}},
 		{4, []uint64{2, 3, 0, 1}},
-		{5, []uint64{3, 1, 0, 4, 2}},
-		{10, []uint64{3, 1, 5, 7, 6, 0, 2, 9, 4, 8}},
-		{1000, []uint64{813, 570, 52, 487, 492, 511, 832, 886, 499, 504}},
-		{1000000, []uint64{768009, 697852, 5047, 212415, 874001, 244929, 978928, 239264, 798870, 349448}},
-		{4294967296, []uint64{2342487340, 572710505, 1264638967, 246762546, 2799467852, 2986081474, 1016542291, 996703107, 1854987756, 3932954723}},
+		{5, []uint64{4, 0, 2, 3, 1}},
+		{10, []uint64{1, 0, 7, 2, 3, 4, 5, 9, 6, 8}},
+		{1000, []uint64{128, 931, 711, 807, 567, 623, 905, 291, 632, 270}},
+		{1000000, []uint64{413177, 53411, 342571, 618963, 388716, 673970, 569687, 220671, 733678, 68777}},
+		{4294967296, []uint64{1808743079, 2498823957, 4075901829, 2227207733, 3337003717, 2485565321, 1488126390, 3856526595, 477583359, 3928246901}},
 	} {
 		s, got := admission.NewShuffle(seed, v.n), []uint64{}
 		for i := range v.want {

@@ -33,7 +33,7 @@ def place(seed, n, ticket):
     while True:
         left, right = ticket >> half, ticket & mask
         for r in range(ROUNDS):
-            digest = hmac.new(seed, bytes([r]) + right.to_bytes(4, "big"), hashlib.sha256).digest()
+            digest = hmac.new(seed, bytes([r]) + n.to_bytes(8, "big") + right.to_bytes(4, "big"), hashlib.sha256).digest()
             left, right = right, left ^ int.from_bytes(digest[:4], "big") & mask
         ticket = left << half | right
         if ticket < n:
