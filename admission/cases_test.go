@@ -233,6 +233,25 @@ var cases = []testCase{
 		is(w, s.Called(), 2) // places 4 and 5
 		is(w, w.join(w.at(0, n)).Number, n)
 	}},
+	{"a hole counts when the front passes it, not before", func(w *world) {
+		w.open(6)
+		w.leave(w.at(3, 6))
+		is(w, w.to(3).Holed, 0)
+		is(w, w.to(4).Holed, 1)
+		w.wait(2 * w.tick)
+		w.to(6)
+		w.counted(6, 0, 1, 3)
+	}},
+	{"what has lapsed stays so, even if the clock steps back", func(w *world) {
+		w.open(2)
+		w.to(1)
+		w.wait(2 * w.tick)
+		w.to(1)
+		w.wait(-w.tick) // a real clock stays where it is
+		is(w, w.claim(w.at(0, 2)).Standing, admission.Lapsed)
+		is(w, w.leave(w.at(0, 2)), admission.Lapsed)
+		w.counted(2, 0, 0, 1)
+	}},
 	{"a ticket given back before the opening goes to the next who joins", func(w *world) {
 		w.arm()
 		w.join(1)
@@ -248,8 +267,8 @@ var cases = []testCase{
 	}},
 	{"two who move the front do not move it twice", func(w *world) {
 		w.open(20)
-		for range 2 {
-			s, err := w.q.Advance(w.Context(), w.r, admission.Step{From: 0, To: 5})
+		for _, to := range []int64{5, 5, 9} { // all decided on what was read at the opening
+			s, err := w.q.Advance(w.Context(), w.r, admission.Step{From: 0, To: to})
 			w.ok(err)
 			is(w, s.Front, 5)
 		}
