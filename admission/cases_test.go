@@ -143,7 +143,11 @@ var cases = []testCase{
 		is(w, w.claim(b), first)
 		is(w, w.join(b).Standing, admission.Admitted)
 		w.counted(4, 1, 0, 0)
-		is(w, first.Token(w.r, key(b)).Expires, first.Expires)
+		keys := keysOf(w, 1, map[byte][]byte{1: oldK})
+		text := sign(w, keys, first.Token(w.r, key(b)))
+		got, err := keys.Verify(text, w.r, key(b), w.now())
+		w.ok(err)
+		is(w, got, first.Token(w.r, key(b)))
 	}},
 	{"many claims at once admit once", func(w *world) {
 		w.open(1)
