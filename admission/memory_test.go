@@ -1,18 +1,17 @@
-package admission_test
+package admission
 
 import (
 	"bufio"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"strconv"
 	"strings"
-	"sync"
-	"sync/atomic"
 	"testing"
 
 	"github.com/redis/go-redis/v9"
 
-	"github.com/flashsale-engine/flashsale/admission"
+	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
 )
 
@@ -20,35 +19,32 @@ import (
 // what Redis has allocated more than before, and by MEMORY USAGE of the keys.
 func weigh(t testing.TB, n int) (used, keys float64) {
 	t.Helper()
-	url := testenv.OwnRedis(t).URL
-	rdb := client(t, url)
-	q, err := admission.Open(admission.Options{URL: url, PoolSize: 64})
+	q, err := Open(Options{URL: testenv.OwnRedis(t).URL})
 	if err != nil {
 		t.Fatal(err)
 	}
 	defer func() { _ = q.Close() }()
-	ctx, r := context.Background(), admission.Room{Sale: 1, ID: "demo", Epoch: 1}
-	terms := admission.Terms{Seed: seedOf(1), Lease: 1e9, Use: 1e9}
+	rdb := q.client
+	ctx, r := context.Background(), Room{Sale: 1, ID: "demo", Epoch: 1}
+	terms := Terms{Seed: Seed{1}, Lease: 1e9, Use: 1e9}
 	if err := q.Arm(ctx, r, terms); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := q.Join(ctx, r, key(-1)); err != nil { // whatever the first call makes
+	if _, err := q.Join(ctx, r, nth(0)); err != nil { // whatever the first call makes
 		t.Fatal(err)
 	}
 	before := usedMemory(t, rdb)
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for range 16 {
-		all.Go(func() {
-			for i := next.Add(1); i <= int64(n); i = next.Add(1) {
-				if _, err := q.Join(ctx, r, key(int(i))); err != nil {
-					t.Error(err)
-					return
-				}
-			}
-		})
+	k := keysOf(r)
+	for i := 1; i <= n; { // as Join does, but many at once
+		p := rdb.Pipeline()
+		for last := min(i+999, n); i <= last; i++ {
+			b := nth(i)
+			p.EvalSha(ctx, joinScript.Hash(), k.of(b).all, r.Epoch, b[:], "join")
+		}
+		if _, err := p.Exec(ctx); err != nil {
+			t.Fatal(err)
+		}
 	}
-	all.Wait()
 	used = float64(usedMemory(t, rdb)-before) / float64(n)
 	names, err := rdb.Keys(ctx, "{fsq:1}:*").Result()
 	if err != nil {
@@ -66,6 +62,12 @@ func weigh(t testing.TB, n int) (used, keys float64) {
 		t.Fatalf("%+v, %v", s, err)
 	}
 	return used, float64(sum) / float64(n)
+}
+
+// nth gives a buyer's key, as good as random.
+func nth(i int) engine.BuyerKey {
+	sum := sha256.Sum256([]byte(strconv.Itoa(i)))
+	return engine.BuyerKey(sum[:8])
 }
 
 func usedMemory(t testing.TB, rdb redis.UniversalClient) int64 {
