@@ -1,0 +1,29 @@
+-- arm.lua: makes the room. Repeating it changes nothing.
+--
+-- takes    KEYS: 1 room; ARGV: 1 epoch, 2 commitment, 3 seed (hex), 4 opens (ms; 0:
+--          when start.lua is called), 5 lease (ms), 6 use (ms)
+-- touches  room
+-- returns  1 made, 0 was there with the same terms, -1 was there with others;
+--          error LOST if a later generation is there
+
+local call = redis.call
+local names = { 'epoch', 'commitment', 'seed', 'opens', 'lease', 'use' }
+local r = call('HMGET', KEYS[1], unpack(names))
+if r[1] and tonumber(r[1]) > tonumber(ARGV[1]) then
+  return redis.error_reply('LOST the waiting room is of epoch ' .. r[1] .. ', the caller of ' .. ARGV[1])
+end
+if r[1] == ARGV[1] then
+  for i = 2, #names do
+    if r[i] ~= ARGV[i] then
+      return -1
+    end
+  end
+  return 0
+end
+call('DEL', KEYS[1])
+for i = 1, #names do
+  call('HSET', KEYS[1], names[i], ARGV[i])
+end
+call('HSET', KEYS[1], 'state', 'armed', 'n', -1, 'opened', 0, 'joined', 0, 'front', 0, 'entries', 0, 'settled', 0,
+  'claimed', 0, 'left', 0, 'lapsed', 0, 'holed', 0, 'rate', 0, 'reach', -1, 'limit', '')
+return 1

@@ -1,0 +1,148 @@
+package admission
+
+import (
+	"context"
+	"encoding/hex"
+	"fmt"
+	"net/url"
+	"sync"
+	"time"
+
+	"github.com/redis/go-redis/v9"
+	"github.com/redis/go-redis/v9/maintnotifications"
+
+	"github.com/flashsale-engine/flashsale/engine"
+)
+
+// Options are the queue's settings; zero values take the defaults.
+type Options struct {
+	// URL of Redis: redis://user:password@host:port/db, rediss:// for TLS; with
+	// one or more addr=host:port in the query, a Redis Cluster.
+	URL string
+	// CallTimeout bounds one call to Redis. Default 2 s.
+	CallTimeout time.Duration
+	// PoolSize bounds connections to Redis (per cluster node). Default 32.
+	PoolSize int
+}
+
+// Queue is the waiting rooms at one Redis. It is safe for concurrent use.
+type Queue struct {
+	opt    Options
+	client redis.UniversalClient
+
+	mu     sync.Mutex
+	opened map[Room]*opened
+}
+
+const dialTimeout = time.Second
+
+// Open prepares the driver; nothing is asked of Redis yet.
+func Open(o Options) (*Queue, error) {
+	if o.CallTimeout == 0 {
+		o.CallTimeout = 2 * time.Second
+	}
+	if o.PoolSize == 0 {
+		o.PoolSize = 32
+	}
+	c, err := connect(o)
+	if err != nil {
+		return nil, fmt.Errorf("admission: URL: %w", err)
+	}
+	return &Queue{opt: o, client: c, opened: map[Room]*opened{}}, nil
+}
+
+func connect(o Options) (redis.UniversalClient, error) {
+	u, err := url.Parse(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	if u.Query().Has("addr") {
+		c, err := redis.ParseClusterURL(o.URL)
+		if err != nil {
+			return nil, err
+		}
+		c.MaxRedirects, c.MaxRetries = 3, -1
+		c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
+		c.PoolSize, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, true, true
+		c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+		return redis.NewClusterClient(c), nil
+	}
+	c, err := redis.ParseURL(o.URL)
+	if err != nil {
+		return nil, err
+	}
+	c.MaxRetries = -1
+	c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
+	c.PoolSize, c.PoolTimeout, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, o.CallTimeout, true, true
+	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
+	return redis.NewClient(c), nil
+}
+
+// Close gives the connections back. Nothing may be under way.
+func (q *Queue) Close() error { return q.client.Close() }
+
+// Arm makes a room and fixes its terms; buyers may join from now on. It can be
+// repeated with the same terms. A room of an earlier epoch gives way to it.
+func (q *Queue) Arm(ctx context.Context, r Room, t Terms) error {
+	if err := r.validate(); err != nil {
+		return err
+	}
+	if err := t.validate(); err != nil {
+		return err
+	}
+	opens := int64(0)
+	if !t.OpensAt.IsZero() {
+		opens = t.OpensAt.UnixMilli()
+	}
+	v, err := q.run(ctx, armScript, keysOf(r), r.Epoch, Commitment(r.ID, t.Seed), hex.EncodeToString(t.Seed[:]),
+		opens, t.Lease.Milliseconds(), t.Use.Milliseconds())
+	if err != nil {
+		return err
+	}
+	if v == int64(-1) {
+		return engine.E(engine.CodeSaleLocked, "the waiting room is armed with other terms")
+	}
+	return nil
+}
+
+// Start opens a room that has no time of its own, and says whether it is open: N is
+// fixed, the seed is public, places are known. It can be repeated; the first counts.
+func (q *Queue) Start(ctx context.Context, r Room) error {
+	a, err := q.ask(ctx, r, startScript, keysOf(r))
+	if err != nil {
+		return err
+	}
+	var p parts
+	if done := p.number(p.want(a, 1)[0]); p.err == nil && done == 0 {
+		return engine.E(engine.CodeSaleNotOpen, "the waiting room opens by the clock, and it is not time yet")
+	}
+	return p.err
+}
+
+// Shut ends a room: nobody joins, is reached or is admitted any more. Repeatable.
+func (q *Queue) Shut(ctx context.Context, r Room) error {
+	_, err := q.ask(ctx, r, closeScript, keysOf(r))
+	return err
+}
+
+// dropAtOnce bounds the keys of one call, so that Redis is not held up.
+const dropAtOnce = 256
+
+// Drop forgets a room and all its waiters. Repeatable; a later generation stays.
+func (q *Queue) Drop(ctx context.Context, r Room) error {
+	if _, err := q.run(ctx, dropScript, keysOf(r), r.Epoch); err != nil {
+		return err
+	}
+	all := keysOf(r).generation()
+	for len(all) > 0 {
+		some := all[:min(dropAtOnce, len(all))]
+		all = all[len(some):]
+		if err := q.client.Unlink(ctx, some...).Err(); err != nil {
+			return classify(err)
+		}
+	}
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	delete(q.opened, r)
+	return nil
+}
