@@ -35,10 +35,15 @@ type Options struct {
 	// not wait. The door then answers plain reservations outside fasthttp; see ADR 013.
 	ReserveThen func(ctx context.Context, r engine.ReserveRequest, who engine.OnReserve)
 
-	Keys       []Key         // who may sign buyer tokens
+	Keys       []Key         // who may sign buyer tokens, until Server.SetKeys says otherwise
 	Audience   string        // the aud a token must carry; default "flashsale"
 	TokenCache int           // verified tokens remembered, rounded down to a power of two; default 262,144 (about 32 MB when full)
 	MaxWait    time.Duration // the longest Prefer: wait; default 30 s. Use the engine's own MaxWait.
+
+	// UnknownKid, if given, is called when a token names a key that is not there. It
+	// may bring Server.SetKeys about, and the token is then looked at once more. Only
+	// that request waits for it; it should take a second at most.
+	UnknownKid func()
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384
 	MaxConnections int // open connections; default 262,144

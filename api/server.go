@@ -42,6 +42,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.unknown = o.UnknownKid
 	s := &Server{opt: o, buyers: v, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
@@ -71,6 +72,10 @@ func New(o Options) (*Server, error) {
 	}
 	return s, nil
 }
+
+// SetKeys replaces the keys of buyer tokens, at any time. A token whose key is not
+// among them is refused from then on, however often it was accepted before.
+func (s *Server) SetKeys(keys []Key) error { return s.buyers.set(keys) }
 
 // Serve takes connections from ln until Shutdown, then returns nil.
 func (s *Server) Serve(ln net.Listener) error {
