@@ -35,11 +35,16 @@ type Options struct {
 	// not wait. The door then answers plain reservations outside fasthttp; see ADR 013.
 	ReserveThen func(ctx context.Context, r engine.ReserveRequest, who engine.OnReserve)
 
-	Keys       []Key         // who may sign buyer tokens
+	Keys       []Key         // who may sign buyer tokens, until Server.SetKeys says otherwise
 	Audience   string        // the aud a token must carry; default "flashsale"
 	Origins    []string      // storefronts whose pages may call this API from a browser, as https://shop.example; none: no page may
 	TokenCache int           // verified tokens remembered, rounded down to a power of two; default 262,144 (about 32 MB when full)
 	MaxWait    time.Duration // the longest Prefer: wait; default 30 s. Use the engine's own MaxWait.
+
+	// UnknownKid, if given, is called when a token names a key that is not there. It
+	// may bring Server.SetKeys about, and the token is then looked at once more. Only
+	// that request waits for it; it should take a second at most.
+	UnknownKid func()
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144

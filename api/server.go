@@ -43,6 +43,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
+	v.unknown = o.UnknownKid
 	from, err := newOrigins(o.Origins)
 	if err != nil {
 		return nil, err
@@ -76,6 +77,10 @@ func New(o Options) (*Server, error) {
 	}
 	return s, nil
 }
+
+// SetKeys replaces the keys of buyer tokens, at any time. A token whose key is not
+// among them is refused from then on, however often it was accepted before.
+func (s *Server) SetKeys(keys []Key) error { return s.buyers.set(keys) }
 
 // Serve takes connections from ln until Shutdown, then returns nil.
 func (s *Server) Serve(ln net.Listener) error {

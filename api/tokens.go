@@ -11,6 +11,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -63,33 +65,17 @@ const tokenLeeway = 5 * time.Second
 
 // verifier learns the buyer from a request's bearer token.
 type verifier struct {
-	keys   []Key
-	parser *jwt.Parser
-	cache  *tokenCache
-	now    func() time.Time
+	trust    atomic.Pointer[trust]
+	mu       sync.Mutex // of whoever changes the keys
+	audience string
+	cached   int
+	now      func() time.Time
+	unknown  func() // Options.UnknownKid, or nil
 }
 
 func newVerifier(keys []Key, audience string, cached int, now func() time.Time) (*verifier, error) {
-	if len(keys) == 0 {
-		return nil, errors.New("api: at least one key for buyer tokens must be given")
-	}
-	var algs []string
-	for i, k := range keys {
-		if k.key == nil {
-			return nil, errors.New("api: a Key must come from HS256Key or PublicKey")
-		}
-		for _, other := range keys[:i] {
-			if k.id == other.id && (k.id != "" || k.alg == other.alg) {
-				return nil, fmt.Errorf("api: two keys for buyer tokens share the kid %q", k.id)
-			}
-		}
-		algs = append(algs, k.alg)
-	}
-	return &verifier{
-		keys: keys, now: now, cache: newTokenCache(cached),
-		parser: jwt.NewParser(jwt.WithValidMethods(algs), jwt.WithAudience(audience), jwt.WithExpirationRequired(),
-			jwt.WithLeeway(tokenLeeway), jwt.WithTimeFunc(now), jwt.WithStrictDecoding()),
-	}, nil
+	v := &verifier{audience: audience, cached: cached, now: now}
+	return v, v.set(keys)
 }
 
 // errNoToken marks a request that does not try to authenticate.
@@ -135,54 +121,34 @@ func (v *verifier) verify(token []byte, now time.Time) (bearer, error) {
 		return bearer{}, badToken("the token is too long")
 	}
 	name := nameToken(token)
-	if who, ok := v.cache.get(&name, now); ok {
+	t := v.trust.Load()
+	if who, ok := t.cache.get(&name, now); ok {
 		return who, nil
 	}
-	var claims tokenClaims
-	if _, err := v.parser.ParseWithClaims(string(token), &claims, v.keyOf); err != nil {
-		return bearer{}, badToken(whyBad(err))
+	who, kid, err := t.check(token, &name, now)
+	if err != nil && kid && v.unknown != nil {
+		v.unknown()
+		if next := v.trust.Load(); next != t {
+			who, _, err = next.check(token, &name, now)
+		}
 	}
-	if !fitBuyer(claims.Subject) {
-		return bearer{}, badToken("the token's sub, the buyer, must have 1 to 128 bytes and no control characters")
-	}
-	scope, _ := claims.Scope.(string)
-	who := bearer{claims.Subject, slices.Contains(strings.Fields(scope), ScopeBatch)}
-	v.cache.put(&name, who, claims.ExpiresAt.Time, now)
-	return who, nil
+	return who, err
 }
 
-// keyOf picks the key for a token: by kid, or the only one of its algorithm.
-func (v *verifier) keyOf(t *jwt.Token) (any, error) {
-	if _, has := t.Header["crit"]; has {
-		return nil, errors.New("crit names extensions that are not understood") // RFC 7515, section 4.1.11
+// check verifies a token and remembers it. unknown says that it was refused, and
+// names a key that is not here: it may be good under newer keys.
+func (t *trust) check(token []byte, name *tokenName, now time.Time) (who bearer, unknown bool, err error) {
+	var claims tokenClaims
+	if parsed, err := t.parser.ParseWithClaims(string(token), &claims, t.keyOf); err != nil {
+		return bearer{}, parsed != nil && t.lacks(parsed, err), badToken(whyBad(err))
 	}
-	kid := ""
-	if named, has := t.Header["kid"]; has {
-		var text bool
-		if kid, text = named.(string); !text {
-			return nil, errors.New("kid is not a string")
-		}
+	if !fitBuyer(claims.Subject) {
+		return bearer{}, false, badToken("the token's sub, the buyer, must have 1 to 128 bytes and no control characters")
 	}
-	alg := t.Method.Alg()
-	var found *Key
-	for i, k := range v.keys {
-		switch {
-		case kid != "" && k.id == kid:
-			if k.alg != alg {
-				return nil, errors.New("kid names a key of another algorithm")
-			}
-			return k.key, nil
-		case k.alg != alg || kid != "" && k.id != "":
-		case found != nil:
-			return nil, errors.New("several keys could have signed this; a kid is needed")
-		default:
-			found = &v.keys[i]
-		}
-	}
-	if found == nil {
-		return nil, errors.New("no such key")
-	}
-	return found.key, nil
+	scope, _ := claims.Scope.(string)
+	who = bearer{claims.Subject, slices.Contains(strings.Fields(scope), ScopeBatch)}
+	t.cache.put(name, who, claims.ExpiresAt.Time, now)
+	return who, false, nil
 }
 
 // whyBad tells what a storefront's developer can act on, and nothing of keys.

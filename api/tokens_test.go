@@ -180,8 +180,8 @@ func TestARememberedTokenStillDies(t *testing.T) {
 		}
 		now = start
 	}
-	if buyer, err := v.verify([]byte(tok), v.now()); err != nil || buyer.buyer != anyBuyer || v.cache.len() != 1 {
-		t.Errorf("%v %v, %d remembered", buyer, err, v.cache.len())
+	if buyer, err := v.verify([]byte(tok), v.now()); err != nil || buyer.buyer != anyBuyer || v.trust.Load().cache.len() != 1 {
+		t.Errorf("%v %v, %d remembered", buyer, err, v.trust.Load().cache.len())
 	}
 }
 

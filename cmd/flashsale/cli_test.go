@@ -41,6 +41,9 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"fraud-timeout":      func(s *Settings, _ *Backends) { s.FraudTimeout = time.Minute },
 		"notify-secret":      func(s *Settings, _ *Backends) { s.NotifyURL = "https://shop.example/hook" },
 		"whsec_":             func(s *Settings, _ *Backends) { s.NotifySecret = []string{"secret"} },
+		"no-such.json":       func(s *Settings, _ *Backends) { s.BuyerJWKS = "no-such.json" },
+		"use https":          func(s *Settings, _ *Backends) { s.BuyerJWKS = "http://shop.example/jwks.json" },
+		"buyer-jwks-every":   func(s *Settings, _ *Backends) { s.BuyerJWKSEvery = 0 },
 		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
 	} {
 		s, b := good, at
@@ -79,7 +82,7 @@ func TestTheCommandLineSaysWhatIsWrongAndExitsWithUsage(t *testing.T) {
 }
 
 func TestSecretsAreNotPrinted(t *testing.T) {
-	out, _, status := command(t, "config", "print", "--stripe-key", "sk_hunter2", "--notify-secret", "whsec_hunter2", "--buyer-key", testKey, "--admin-token", testToken, "--postgres-url", "postgres://u:hunter2@h/db")
+	out, _, status := command(t, "config", "print", "--stripe-key", "sk_hunter2", "--notify-secret", "whsec_hunter2", "--buyer-key", testKey, "--admin-token", testToken, "--postgres-url", "postgres://u:hunter2@h/db", "--buyer-jwks", "https://u:hunter2@h/jwks")
 	if status != exitOK || strings.Contains(out, testKey) || strings.Contains(out, testToken) || strings.Contains(out, "hunter2") {
 		t.Errorf("status %d\n%s", status, out)
 	}
@@ -95,11 +98,11 @@ func TestTheFileGivesWayToTheEnvironmentAndThatToTheCommandLine(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	write("payment-route: ['sandbox currency=EUR,USD method=pm_*', 'sandbox currency=GBP bps=100']\nredis-url: redis://file:1/0\ntopic: from-the-file\ngroup: from-the-file\npayment-timeout: 3s\nwriter-batch: 7\nadmin-token: [aaaaaaaaaaaaaaaaaaaa, 'eye:viewer:0123456789abcdef']\nbuyer-public-keys: [a.pem, b.pem]\n")
+	write("payment-route: ['sandbox currency=EUR,USD method=pm_*', 'sandbox currency=GBP bps=100']\nredis-url: redis://file:1/0\ntopic: from-the-file\ngroup: from-the-file\npayment-timeout: 3s\nwriter-batch: 7\nadmin-token: [aaaaaaaaaaaaaaaaaaaa, 'eye:viewer:0123456789abcdef']\nbuyer-public-keys: [a.pem, b.pem]\nbuyer-jwks: https://shop.example/jwks\n")
 	t.Setenv("FLASHSALE_TOPIC", "from-the-environment")
 	t.Setenv("FLASHSALE_GROUP", "from-the-environment")
 	out, errs, status := command(t, "config", "print", "--config", file, "--group", "from-the-flag")
-	for _, want := range []string{"redis-url: redis://file:1/0", "topic: from-the-environment", "group: from-the-flag", "payment-timeout: 3s", "writer-batch: 7", "buyer-public-keys: [a.pem b.pem]", "admin-token: (set, not shown)", "payment-route: [sandbox currency=EUR,USD method=pm_* sandbox currency=GBP bps=100]"} {
+	for _, want := range []string{"redis-url: redis://file:1/0", "topic: from-the-environment", "group: from-the-flag", "payment-timeout: 3s", "writer-batch: 7", "buyer-public-keys: [a.pem b.pem]", "buyer-jwks: https://shop.example/jwks", "buyer-jwks-every: 5m0s", "admin-token: (set, not shown)", "payment-route: [sandbox currency=EUR,USD method=pm_* sandbox currency=GBP bps=100]"} {
 		if !strings.Contains(out, want+"\n") {
 			t.Errorf("%q is not in effect; status %d\n%s%s", want, status, out, errs)
 		}

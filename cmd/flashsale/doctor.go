@@ -49,6 +49,10 @@ func (c *doctorCmd) Run(w *world) error {
 	if c.PaymentURL != "" || c.StripeKey == "" {
 		look("payment provider", pingHTTP(ctx, c.PaymentURL), c.PaymentURL+" answers", "Start the provider (flashsale sandbox) or set --payment-url.")
 	}
+	if c.BuyerJWKS != "" {
+		good, err := c.keySet(ctx)
+		look("buyer keys", err, good, "Have the storefront publish its JWK Set there, or set --buyer-jwks.")
+	}
 	found = append(append(found, c.unsafe()...), unfitRedis(ctx, c.RedisURL)...)
 	found = append(found, c.unfitKafka(ctx)...)
 	return c.report(w, found)

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -17,6 +16,7 @@ import (
 	"golang.org/x/sync/errgroup"
 
 	"github.com/flashsale-engine/flashsale/api"
+	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/fault"
 	"github.com/flashsale-engine/flashsale/ops"
@@ -60,6 +60,7 @@ type node struct {
 	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
 	public *api.Server
+	keys   *buyerkeys.Source // nil without --buyer-jwks
 	admin  *ops.Server
 	doors  *doors
 
@@ -269,7 +270,7 @@ func (n *node) lostGate(saleNo uint32, _ int, _ string) {
 	}
 }
 
-func (n *node) openServers(context.Context) (err error) {
+func (n *node) openServers(ctx context.Context) (err error) {
 	tokens, err := n.set.tokens()
 	if err != nil {
 		return &exit{exitUsage, err}
@@ -279,35 +280,7 @@ func (n *node) openServers(context.Context) (err error) {
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}
-	keys, err := n.keys()
-	if err != nil {
-		return &exit{exitUsage, err}
-	}
-	n.public, err = api.New(api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: keys, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
-		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log})
-	return err
-}
-
-func (n *node) keys() (out []api.Key, err error) {
-	if n.set.BuyerKey != "" {
-		k, err := api.HS256Key("", []byte(n.set.BuyerKey))
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, k)
-	}
-	for _, file := range n.set.BuyerPublicKeys {
-		text, err := os.ReadFile(file)
-		if err != nil {
-			return nil, err
-		}
-		k, err := api.PublicKey(keyID(file), text)
-		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-		out = append(out, k)
-	}
-	return out, nil
+	return n.openPublic(ctx)
 }
 
 func (n *node) publicURL() string {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/alecthomas/kong"
 
+	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
@@ -135,6 +136,8 @@ func shown(name string, v any) any {
 	switch {
 	case slices.Contains([]string{"AdminToken", "BuyerKey", "PaymentWebhookSecret", "StripeKey", "StripeWebhookSecret", "FraudToken", "NotifySecret"}, name) && !reflect.ValueOf(v).IsZero():
 		return "(set, not shown)"
+	case name == "BuyerJWKS":
+		return buyerkeys.Shown(fmt.Sprint(v))
 	case strings.HasSuffix(name, "URL"):
 		return redactURL(fmt.Sprint(v))
 	}

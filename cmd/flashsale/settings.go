@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/api"
+	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/ops"
 )
@@ -28,11 +29,13 @@ type Settings struct {
 	AdminListen string   `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
 	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN"`
 
-	BuyerKey        string   `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
-	BuyerPublicKeys []string `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
-	Audience        string   `help:"The aud that buyer tokens must carry." default:"flashsale"`
-	CORSOrigins     []string `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
-	MaxInFlight     int      `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
+	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
+	BuyerPublicKeys []string      `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
+	BuyerJWKS       string        `help:"JWK Set with keys of buyer tokens: a file, or an https URL. Read again while the node runs, so that keys can rotate." placeholder:"FILE-OR-URL"`
+	BuyerJWKSEvery  time.Duration `help:"Time between two looks at the JWK Set at most: a key that was taken out is refused by then." default:"5m"`
+	Audience        string        `help:"The aud that buyer tokens must carry." default:"flashsale"`
+	CORSOrigins     []string      `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
+	MaxInFlight     int           `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
@@ -123,8 +126,23 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 }
 
 func (s *Settings) validateBuyers(p *problems) {
-	if s.BuyerKey == "" && len(s.BuyerPublicKeys) == 0 {
-		p.add("buyer-key or buyer-public-keys: set one, or nobody can prove who they are")
+	s.validateKeys(p)
+	if s.Audience == "" {
+		p.add("audience: must not be empty")
+	}
+	for _, o := range s.CORSOrigins {
+		if err := api.CheckOrigin(o); err != nil {
+			p.add("cors-origins: %v", err)
+		}
+	}
+	if s.MaxInFlight < 1 {
+		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)
+	}
+}
+
+func (s *Settings) validateKeys(p *problems) {
+	if s.BuyerKey == "" && len(s.BuyerPublicKeys) == 0 && s.BuyerJWKS == "" {
+		p.add("buyer-key, buyer-public-keys or buyer-jwks: set one, or nobody can prove who they are")
 	}
 	if s.BuyerKey != "" && len(s.BuyerKey) < 32 {
 		p.add("buyer-key: %d bytes; HS256 needs a secret of at least 32", len(s.BuyerKey))
@@ -138,16 +156,13 @@ func (s *Settings) validateBuyers(p *problems) {
 			p.add("buyer-public-keys: %s: %v", file, err)
 		}
 	}
-	if s.Audience == "" {
-		p.add("audience: must not be empty")
-	}
-	for _, o := range s.CORSOrigins {
-		if err := api.CheckOrigin(o); err != nil {
-			p.add("cors-origins: %v", err)
+	if s.BuyerJWKS != "" {
+		if err := buyerkeys.Check(s.BuyerJWKS); err != nil {
+			p.add("buyer-jwks: %v", err)
 		}
 	}
-	if s.MaxInFlight < 1 {
-		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)
+	if s.BuyerJWKSEvery < time.Second || s.BuyerJWKSEvery > 24*time.Hour {
+		p.add("buyer-jwks-every: %s is not between 1s and 24h", s.BuyerJWKSEvery)
 	}
 }
 
