@@ -1,6 +1,7 @@
 package admission
 
 import (
+	"cmp"
 	"context"
 	"strconv"
 )
@@ -34,7 +35,7 @@ func (q *Queue) Advance(ctx context.Context, r Room, s Step) (Status, error) {
 			ticket := p.integer(v)
 			place, err := q.place(ctx, r, a.n, uint64(ticket))
 			if err != nil || p.err != nil {
-				return Status{}, firstOf(p.err, err)
+				return Status{}, cmp.Or(p.err, err)
 			}
 			args = append(args, ticket, place)
 		}
@@ -42,11 +43,4 @@ func (q *Queue) Advance(ctx context.Context, r Room, s Step) (Status, error) {
 			return Status{}, err
 		}
 	}
-}
-
-func firstOf(a, b error) error {
-	if a != nil {
-		return a
-	}
-	return b
 }

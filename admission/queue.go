@@ -4,14 +4,13 @@ import (
 	"context"
 	"encoding/hex"
 	"fmt"
-	"net/url"
 	"sync"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/redisdb"
 )
 
 // Options are the queue's settings; zero values take the defaults.
@@ -34,8 +33,6 @@ type Queue struct {
 	opened map[Room]*opened
 }
 
-const dialTimeout = time.Second
-
 // Open prepares the driver; nothing is asked of Redis yet.
 func Open(o Options) (*Queue, error) {
 	if o.CallTimeout == 0 {
@@ -44,38 +41,11 @@ func Open(o Options) (*Queue, error) {
 	if o.PoolSize == 0 {
 		o.PoolSize = 32
 	}
-	c, err := connect(o)
+	c, err := redisdb.Connect(o.URL, o.CallTimeout, o.PoolSize)
 	if err != nil {
-		return nil, fmt.Errorf("admission: URL: %w", err)
+		return nil, fmt.Errorf("admission: %w", err)
 	}
 	return &Queue{opt: o, client: c, opened: map[Room]*opened{}}, nil
-}
-
-func connect(o Options) (redis.UniversalClient, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, err
-	}
-	if u.Query().Has("addr") {
-		c, err := redis.ParseClusterURL(o.URL)
-		if err != nil {
-			return nil, err
-		}
-		c.MaxRedirects, c.MaxRetries = 3, -1
-		c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
-		c.PoolSize, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, true, true
-		c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-		return redis.NewClusterClient(c), nil
-	}
-	c, err := redis.ParseURL(o.URL)
-	if err != nil {
-		return nil, err
-	}
-	c.MaxRetries = -1
-	c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
-	c.PoolSize, c.PoolTimeout, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, o.CallTimeout, true, true
-	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(c), nil
 }
 
 // Close gives the connections back. Nothing may be under way.

@@ -5,13 +5,13 @@ import (
 	"embed"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/redisdb"
 )
 
 //go:embed lua/*.lua
@@ -32,16 +32,7 @@ var (
 )
 
 func assemble(names ...string) *redis.Script {
-	var b strings.Builder
-	for _, name := range names {
-		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // embedded: cannot be missing
-		}
-		b.Write(text)
-		b.WriteByte('\n')
-	}
-	return redis.NewScript(b.String())
+	return redis.NewScript(redisdb.Parts(luaFiles, names...))
 }
 
 // run calls a script. A call that was sent is waited for even if the caller is
@@ -128,15 +119,12 @@ func classify(err error) error {
 		if detail, ok := strings.CutPrefix(answer.Error(), "LOST "); ok {
 			return engine.E(engine.CodeGateFrozen, "%s", detail).After(retryAfter)
 		}
-		for _, script := range []string{"user_script", "Script", "ERR Error"} {
-			if strings.Contains(answer.Error(), script) {
-				return engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeInternal, "the waiting room's script failed")
-			}
+		if redisdb.Refused(answer.Error()) {
+			return engine.Wrap(err, engine.CodeUnavailable, "Redis refuses just now").After(retryAfter)
 		}
-		return engine.Wrap(err, engine.CodeUnavailable, "Redis refuses just now").After(retryAfter)
+		return engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeInternal, "the waiting room's script failed")
 	}
-	var dial *net.OpError
-	if errors.As(err, &dial) && dial.Op == "dial" || errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrClosed) {
+	if redisdb.NotSent(err) {
 		return engine.Wrap(err, engine.CodeUnavailable, "Redis cannot be reached").After(retryAfter)
 	}
 	return engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeUnavailable, "the waiting room did not answer").After(retryAfter)

@@ -76,12 +76,16 @@ type used struct {
 	mu    sync.Mutex
 	keys  int
 	times int
+	told  chan int // of each time, how many keys; nil: nobody listens
 }
 
 func (u *used) use(keys []api.Key) error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
 	u.keys, u.times = len(keys), u.times+1
+	if u.told != nil {
+		u.told <- len(keys)
+	}
 	return nil
 }
 
@@ -247,7 +251,7 @@ func TestAFileIsReadAgain(t *testing.T) {
 	must(t, os.WriteFile(file, []byte(setOf("a")), 0o600))
 	must(t, Check(file))
 	s, u, _, log := open(t, file)
-	s.c.Every = 50 * time.Millisecond
+	s.c.Every, u.told = 50*time.Millisecond, make(chan int, 1)
 	_, err := s.Read(t.Context())
 	must(t, err)
 	var run sync.WaitGroup
@@ -257,24 +261,30 @@ func TestAFileIsReadAgain(t *testing.T) {
 	defer stop()
 	has := func(keys int) {
 		t.Helper()
-		for range 200 {
-			u.mu.Lock()
-			n := u.keys
-			u.mu.Unlock()
-			if n == keys {
-				return
+		select {
+		case n := <-u.told:
+			if n != keys {
+				t.Fatalf("%d keys, not %d", n, keys)
 			}
-			<-time.After(20 * time.Millisecond)
+		case <-time.After(10 * time.Second):
+			t.Fatalf("not %d keys\n%s", keys, log)
 		}
-		t.Fatalf("not %d keys\n%s", keys, log)
 	}
+	// A look under way may have read the file before it changed: the next has not.
+	lookAfresh := func() { s.lookNow(); s.lookNow() }
 	secret := `{"keys":[{"kty":"oct","k":"` + strings.Repeat("A", 64) + `"},` + setOf("b")[len(`{"keys":[`):]
-	must(t, os.WriteFile(file, []byte(secret), 0o600)) // a secret may be in a file
+	put := func(text string) { // at once: a half-written set is none
+		must(t, os.WriteFile(file+".new", []byte(text), 0o600))
+		must(t, os.Rename(file+".new", file))
+	}
+	put(secret) // a secret may be in a file
 	has(2)
 	must(t, os.Remove(file))
-	<-time.After(200 * time.Millisecond)
-	has(2)
-	must(t, os.WriteFile(file, []byte(setOf("b")), 0o600))
+	lookAfresh()
+	if n := testutil.ToFloat64(s.failed); n == 0 || s.count.Load() != 2 {
+		t.Errorf("without the file: %v failures, %d keys", n, s.count.Load())
+	}
+	put(setOf("b"))
 	has(1)
 }
 

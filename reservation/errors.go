@@ -4,13 +4,13 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"strings"
 	"time"
 
 	"github.com/redis/go-redis/v9"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/redisdb"
 )
 
 // retryAfter is what a client hears when the gate cannot answer just now.
@@ -61,11 +61,6 @@ func unknown(err error) error {
 	return engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeUnavailable, "the gate did not answer").After(retryAfter)
 }
 
-// refusedUndone are Redis' own refusals, made before a script's first write.
-var refusedUndone = []string{
-	"LOADING", "READONLY", "MASTERDOWN", "CLUSTERDOWN", "TRYAGAIN", "MOVED", "ASK", "OOM", "MISCONF", "NOREPLICAS", "BUSY", "NOAUTH", "NOPERM", "NOSCRIPT", "ERR max number of clients",
-}
-
 // classify gives a driver's error its code, once. A write that may have
 // happened wraps engine.ErrUnknown.
 func classify(err error) error {
@@ -78,24 +73,15 @@ func classify(err error) error {
 		if detail, ok := strings.CutPrefix(text, "CONSERVATION "); ok {
 			return engine.E(engine.CodeInternal, "the gate refused to break conservation: %s", detail)
 		}
-		for _, p := range refusedUndone {
-			if strings.HasPrefix(text, p) {
-				return unavailable(err, "Redis refuses just now")
-			}
+		if redisdb.Refused(text) {
+			return unavailable(err, "Redis refuses just now")
 		}
 		return engine.Wrap(fmt.Errorf("%w: %w", engine.ErrUnknown, err), engine.CodeInternal, "the gate's script failed")
 	}
-	if notSent(err) {
+	if redisdb.NotSent(err) {
 		return unavailable(err, "Redis cannot be reached")
 	}
 	return unknown(err)
-}
-
-// notSent says whether an error proves that Redis never saw the command.
-func notSent(err error) bool {
-	var dial *net.OpError
-	return errors.As(err, &dial) && dial.Op == "dial" ||
-		errors.Is(err, redis.ErrPoolTimeout) || errors.Is(err, redis.ErrPoolExhausted) || errors.Is(err, redis.ErrClosed)
 }
 
 // Refused says that Redis will have none of who asks, whenever they ask: a

@@ -5,15 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"net/url"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/redis/go-redis/v9"
-	"github.com/redis/go-redis/v9/maintnotifications"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/redisdb"
 )
 
 // Gate is Redis' view of all sales. It implements engine.Gate, GateReader,
@@ -59,7 +58,7 @@ func Open(o Options) (*Gate, error) {
 		return nil, err
 	}
 	hush.Do(func() { redis.SetLogger(driverLog{}) })
-	client, err := connect(o)
+	client, err := redisdb.Connect(o.URL, o.CallTimeout, o.PoolSize)
 	if err != nil {
 		return nil, err
 	}
@@ -86,38 +85,6 @@ func (driverLog) Printf(ctx context.Context, format string, v ...any) {
 }
 
 var hush sync.Once
-
-// dialTimeout is short: a node that does not take a connection at once is away.
-const dialTimeout = time.Second
-
-// connect sets the driver up: it retries nothing by itself, because whether a
-// repeated call is safe is known here and not there.
-func connect(o Options) (redis.UniversalClient, error) {
-	u, err := url.Parse(o.URL)
-	if err != nil {
-		return nil, errors.New("reservation: URL does not parse") // the cause would spell the password
-	}
-	if u.Query().Has("addr") {
-		c, err := redis.ParseClusterURL(o.URL)
-		if err != nil {
-			return nil, fmt.Errorf("reservation: URL: %w", err)
-		}
-		c.MaxRedirects, c.MaxRetries, c.ClusterStateReloadInterval = 3, -1, time.Second
-		c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
-		c.PoolSize, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, true, true
-		c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-		return redis.NewClusterClient(c), nil
-	}
-	c, err := redis.ParseURL(o.URL)
-	if err != nil {
-		return nil, fmt.Errorf("reservation: URL: %w", err)
-	}
-	c.MaxRetries = -1
-	c.DialTimeout, c.DialerRetries, c.ReadTimeout, c.WriteTimeout = dialTimeout, 1, o.CallTimeout, o.CallTimeout
-	c.PoolSize, c.PoolTimeout, c.ContextTimeoutEnabled, c.DisableIdentity = o.PoolSize, o.CallTimeout, true, true
-	c.MaintNotificationsConfig = &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}
-	return redis.NewClient(c), nil
-}
 
 // Ping says whether Redis answers, and is new enough for the gate.
 func (g *Gate) Ping(ctx context.Context) error {

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/redisdb"
 )
 
 //go:embed lua/*.lua
@@ -30,18 +31,7 @@ var (
 
 func assemble(names ...string) *script { return newScript(parts(names...)) }
 
-func parts(names ...string) string {
-	var b strings.Builder
-	for _, name := range names {
-		text, err := luaFiles.ReadFile("lua/" + name + ".lua")
-		if err != nil {
-			panic(err) // embedded: cannot be missing
-		}
-		b.Write(text)
-		b.WriteByte('\n')
-	}
-	return b.String()
-}
+func parts(names ...string) string { return redisdb.Parts(luaFiles, names...) }
 
 var (
 	constantLine = regexp.MustCompile(`(?m)^local ([A-Z][A-Z0-9_]*(?:, [A-Z][A-Z0-9_]*)*) = (-?[0-9]+(?:, -?[0-9]+)*)(?: --.*)?$`)

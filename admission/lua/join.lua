@@ -13,8 +13,4 @@ end
 if ARGV[3] == 'look' then
   return head(-2, '', 0)
 end
-if state == 'closed' then
-  return head(-1, '', 0)
-end
-issue()
-return head(1, ticket, 0)
+return issue()

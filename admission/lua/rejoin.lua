@@ -18,8 +18,4 @@ end
 if not over then
   return head(0, ticket, claimed or 0)
 end
-if state == 'closed' then
-  return head(-1, '', 0)
-end
-issue()
-return head(1, ticket, 0)
+return issue()

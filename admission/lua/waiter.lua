@@ -2,7 +2,8 @@
 --
 -- takes    ARGV: 2 buyer key; what room.lua gives
 -- touches  nothing; issue() touches bucket, room and spare
--- gives    ticket (text) and claimed (ms), each nil if there is none; issue()
+-- gives    ticket (text) and claimed (ms), each nil if there is none; issue(), which
+--          gives the reply of join.lua
 
 local BUYER = ARGV[2]
 local ticket, claimed
@@ -16,6 +17,9 @@ end
 -- goes first: the shuffle is still to come, so nobody is overtaken, and whoever
 -- joins and leaves over and over makes the queue no longer.
 local function issue()
+  if state == 'closed' then
+    return head(-1, '', 0)
+  end
   ticket, claimed = state == 'armed' and call('LPOP', SPARE), nil
   if ticket then
     call('HINCRBY', ROOM, 'left', -1)
@@ -24,4 +28,5 @@ local function issue()
     call('HSET', ROOM, 'joined', text(joined))
   end
   call('HSET', WAITERS, BUYER, ticket)
+  return head(1, ticket, 0)
 end
