@@ -60,14 +60,17 @@ func (s *Server) reserveBatch(x *exchange) error {
 	if !x.head.plainBody() {
 		return engine.E(engine.CodeUnsupportedMedia, "the body must not be compressed")
 	}
-	b := &batch{server: s, id: string(x.id), route: x.route, sale: x.param, first: make(chan struct{}), more: make(chan struct{}, 1)}
+	b := &batch{server: s, id: string(x.id), route: x.route, sale: x.param, start: x.start, first: make(chan struct{}), more: make(chan struct{}, 1)}
 	if err := b.read(x.http.Request.Body()); err != nil {
 		return err
 	}
 	// Each line counts as a request; a batch that is alone here is served, however long.
 	n := int64(len(b.index) + len(b.bad))
-	if now := s.inFlight.Add(n); now > newcomers.room(s.opt.MaxInFlight) && now > n+1 {
-		s.inFlight.Add(-n)
+	full := !s.pressure.enter(n, x.start.Sub(began))
+	if now := s.inFlight.Add(n); full || now > newcomers.room(s.opt.MaxInFlight) && now > n+1 {
+		if s.inFlight.Add(-n); !full {
+			s.pressure.asking.Add(-n)
+		}
 		return engine.E(engine.CodeOverloaded, "this node has no room for %d requests more", n).After(time.Second)
 	}
 	b.ctx, b.cancel = context.WithCancel(s.limits.get(x.start))
@@ -90,6 +93,7 @@ type batch struct {
 	id     string
 	route  *route
 	sale   string
+	start  time.Time
 	asked  []engine.ReserveRequest // the lines that could be read
 	index  []int                   // and which they are
 	bad    []badLine               // the others
@@ -270,6 +274,7 @@ func (b *batch) decide() {
 			answered[i] = true
 		}
 		b.server.inFlight.Add(-1)
+		b.server.pressure.leave(b.server.opt.Now().Sub(b.start))
 		code := b.line(index, r, err)
 		b.server.metrics.countLine(code)
 	}

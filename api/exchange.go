@@ -28,6 +28,7 @@ type exchange struct {
 	id     []byte // the request's
 	buyer  string
 	start  time.Time
+	asks   bool    // it is counted among those who ask for stock
 	origin *origin // whose page it comes from; nil: nobody minds
 
 	code   engine.Code // of a refusal, for the metrics
@@ -42,7 +43,7 @@ type exchange struct {
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
-	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
+	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status, x.asks = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0, false
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -72,6 +73,9 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 			s.refuse(x, engine.E(engine.CodeInternal, ""))
 		}
 		s.inFlight.Add(-1)
+		if x.asks {
+			s.pressure.leave(s.opt.Now().Sub(x.start))
+		}
 		if s.draining.Load() {
 			c.SetConnectionClose()
 		}
@@ -100,14 +104,21 @@ func (s *Server) answer(x *exchange, working int64) error {
 		c.Response.Header.Set(fasthttp.HeaderAllow, x.route.allow)
 		return engine.E(engine.CodeMethodNotAllowed, "this path knows %s", x.route.allow)
 	}
+	if m.buyer {
+		c.Response.Header.SetCanonical(headerCacheControl, noStore)
+	}
 	if r := x.route.rank; r != supervisors && working > r.room(s.opt.MaxInFlight) {
 		return turnedAway(r)
 	}
 	if preflight {
 		return x.allow()
 	}
+	if x.route == &s.metrics.routes[atReservations] {
+		if x.asks = s.pressure.enter(1, x.start.Sub(began)); !x.asks {
+			return turnedAway(newcomers)
+		}
+	}
 	if m.buyer {
-		c.Response.Header.SetCanonical(headerCacheControl, noStore)
 		who, err := s.buyers.authenticate(x.head.authorization, x.start)
 		if err != nil {
 			return err

@@ -34,7 +34,7 @@ type outcome struct {
 	code   engine.Code
 }
 
-func newMetrics(reg prometheus.Registerer, inFlight func() int64, most int) (*metrics, error) {
+func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	m := &metrics{routes: routeTable()}
 	m.requests = prometheus.NewCounterVec(prometheus.CounterOpts{
 		Name: "flashsale_http_requests_total",
@@ -52,15 +52,23 @@ func newMetrics(reg prometheus.Registerer, inFlight func() int64, most int) (*me
 	gauge := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "flashsale_http_in_flight_requests",
 		Help: "Requests being worked on now.",
-	}, func() float64 { return float64(inFlight()) })
+	}, func() float64 { return float64(s.inFlight.Load()) })
+	asking := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flashsale_http_asking_requests",
+		Help: "Requests for stock being worked on now, lines of batches counted.",
+	}, func() float64 { return float64(s.pressure.asking.Load()) })
+	most := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
+		Name: "flashsale_http_asking_limit_requests",
+		Help: "Requests for stock that may be under way at once. It falls when their answers take longer than the target latency.",
+	}, func() float64 { return float64(s.pressure.limit.Load()) })
 	room := prometheus.NewGaugeVec(prometheus.GaugeOpts{
 		Name: "flashsale_http_in_flight_limit_requests",
 		Help: "Requests being worked on, of all classes, beyond which one of this class is told 503 overloaded.",
 	}, []string{"class"})
 	for r := holders; r < rankCount; r++ {
-		room.WithLabelValues(rankNames[r]).Set(float64(r.room(most)))
+		room.WithLabelValues(rankNames[r]).Set(float64(r.room(s.opt.MaxInFlight)))
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge, room} {
+	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge, asking, most, room} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}

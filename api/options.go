@@ -46,7 +46,10 @@ type Options struct {
 	// that request waits for it; it should take a second at most.
 	UnknownKid func()
 
-	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
+	MaxInFlight int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
+	// TargetLatency is what an answer to who asks for stock may take on average. If it
+	// takes longer, fewer are let in at once; 0: MaxInFlight alone decides.
+	TargetLatency  time.Duration
 	MaxConnections int // open connections; default 262,144
 	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
 
@@ -113,7 +116,7 @@ func (o Options) validate() error {
 		return errors.New("api: limits must not be negative")
 	case o.MaxInFlight > o.MaxConnections:
 		return fmt.Errorf("api: MaxInFlight %d exceeds MaxConnections %d: it could never bind", o.MaxInFlight, o.MaxConnections)
-	case o.ReadTimeout < 0 || o.WriteTimeout < 0 || o.IdleTimeout < 0 || o.RequestTimeout < 0:
+	case o.TargetLatency < 0 || o.ReadTimeout < 0 || o.WriteTimeout < 0 || o.IdleTimeout < 0 || o.RequestTimeout < 0:
 		return errors.New("api: time-outs must be positive")
 	case o.MaxHeaderBytes < 1<<10 || o.MaxHeaderBytes > 1<<20:
 		return fmt.Errorf("api: MaxHeaderBytes %d is not between 1 KiB and 1 MiB", o.MaxHeaderBytes)

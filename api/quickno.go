@@ -3,7 +3,7 @@ package api
 import (
 	"bytes"
 	"encoding/base64"
-	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/valyala/fasthttp"
@@ -33,7 +33,18 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	if refusal == nil {
 		return false
 	}
-	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
+	now := x.start.Unix()
+	if !s.quickRefusal(c, x, refusal) {
+		return false
+	}
+	sale.refuse(now)
+	return true
+}
+
+// quickRefusal answers a request that nobody decides, and gives x back; or says no.
+func (s *Server) quickRefusal(c *conn, x *exchange, refusal error) bool {
+	p := problem.Of(refusal)
+	answer := s.appendNo(x.room[:0], p, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
 	if answer == nil {
 		return false
 	}
@@ -46,9 +57,8 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	now := time.Since(began)
 	c.read.wanted.Store(int64(now + s.opt.IdleTimeout))
 	route := &s.metrics.routes[atReservations]
-	s.metrics.count(route, fasthttp.MethodPost, http.StatusConflict, engine.CodeSoldOut)
+	s.metrics.count(route, fasthttp.MethodPost, p.Status, p.Code)
 	route.metrics.seconds.Observe((now - x.start.Sub(began)).Seconds())
-	sale.refuse(x.start.Unix())
 	x.free()
 	return true
 }
@@ -83,16 +93,23 @@ func subject(auth, room []byte) (string, bool) {
 }
 
 // appendNo writes the whole answer: what refuse and fasthttp would write.
-func (s *Server) appendNo(b []byte, refusal error, id []byte, from *origin, now time.Time) []byte {
-	p := problem.Of(refusal)
-	if p.Code != engine.CodeSoldOut {
+func (s *Server) appendNo(b []byte, p problem.Problem, id []byte, from *origin, now time.Time) []byte {
+	switch p.Code {
+	case engine.CodeSoldOut:
+		b = append(b, "HTTP/1.1 409 Conflict\r\nDate: "...)
+	case engine.CodeOverloaded:
+		b = append(b, "HTTP/1.1 503 Service Unavailable\r\nDate: "...)
+	default:
 		return nil
 	}
-	b = append(b, "HTTP/1.1 409 Conflict\r\nDate: "...)
 	b = append(b, s.date.at(now)...)
 	b = append(b, "\r\nContent-Type: "+problem.ContentType+"\r\nContent-Length: "...)
 	length := len(b)
-	b = append(b, "000\r\nCache-Control: no-store\r\nX-Request-Id: "...)
+	b = append(b, "000\r\nCache-Control: no-store\r\n"...)
+	if after := p.RetryAfter(); after > 0 {
+		b = append(strconv.AppendInt(append(b, "Retry-After: "...), int64(after), 10), "\r\n"...)
+	}
+	b = append(b, "X-Request-Id: "...)
 	b = append(b, id...)
 	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
 	b = append(from.appendTo(b), "\r\n"...)

@@ -24,8 +24,13 @@ func (s *Server) quickYes(c *conn, x *exchange, sale *soldFrom, lines []engine.C
 	if s.opt.ReserveThen == nil || s.draining.Load() {
 		return false
 	}
-	if s.inFlight.Add(1) > newcomers.room(s.opt.MaxInFlight) || !c.flight.takeOff() {
+	if s.inFlight.Add(1) > newcomers.room(s.opt.MaxInFlight) || !s.pressure.enter(1, x.start.Sub(began)) {
 		s.inFlight.Add(-1)
+		return s.quickRefusal(c, x, turnedAway(newcomers))
+	}
+	if !c.flight.takeOff() {
+		s.inFlight.Add(-1)
+		s.pressure.asking.Add(-1)
 		return false
 	}
 	c.rest(true)
@@ -91,6 +96,7 @@ func (s *Server) landed(x *exchange, last bool) {
 func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []byte) (answer []byte, last bool) {
 	s.inFlight.Add(-1)
 	now := s.opt.Now()
+	s.pressure.leave(now.Sub(x.start))
 	answer, status, last := s.compose(x, r, err, room, now)
 	if x.code == engine.CodeSoldOut {
 		x.sale.refuse(now.Unix())

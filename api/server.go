@@ -25,6 +25,7 @@ type Server struct {
 	date     dates
 	limits   deadlines
 	inFlight atomic.Int64
+	pressure pressure
 	conns    atomic.Int64 // open connections
 	taken    sync.Map     // and which: *conn
 	draining atomic.Bool
@@ -52,7 +53,8 @@ func New(o Options) (*Server, error) {
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
 	s.limits.base, s.limits.limit = s.base, o.RequestTimeout
-	if s.metrics, err = newMetrics(o.Registerer, s.inFlight.Load, o.MaxInFlight); err != nil {
+	s.pressure.open(o.TargetLatency, newcomers.room(o.MaxInFlight))
+	if s.metrics, err = newMetrics(o.Registerer, s); err != nil {
 		s.stop()
 		return nil, err
 	}

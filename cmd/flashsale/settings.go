@@ -36,6 +36,7 @@ type Settings struct {
 	Audience        string        `help:"The aud that buyer tokens must carry." default:"flashsale"`
 	CORSOrigins     []string      `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
 	MaxInFlight     int           `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
+	TargetLatency   time.Duration `help:"What the answer to a request for stock may take on average. If it takes longer, fewer may ask at once, and the others are told 503 overloaded at once. 0: --max-in-flight alone decides." default:"250ms"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
@@ -137,6 +138,9 @@ func (s *Settings) validateBuyers(p *problems) {
 	}
 	if s.MaxInFlight < 1 {
 		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)
+	}
+	if s.TargetLatency != 0 && (s.TargetLatency < 10*time.Millisecond || s.TargetLatency > 10*time.Second) {
+		p.add("target-latency: %s is neither 0 nor between 10ms and 10s", s.TargetLatency)
 	}
 }
 

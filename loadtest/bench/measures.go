@@ -56,9 +56,7 @@ var measures = []measure{
 	{name: "purchase", gives: []value{{"purchase", perSecond, "complete purchases: reserved, paid, committed to Postgres, order in hand"}}, run: purchase},
 	{name: "checkout_overhead", gives: checkoutValues, run: checkoutOverhead},
 	{name: "latency", needs: []string{"reserve"}, gives: latencyValues(), run: latency},
-	{name: "goodput", needs: []string{"reserve"}, gives: []value{
-		{"goodput_at_1x", perSecond, "accepted when offered what reserve reached, open loop"}, {"goodput_at_2x", perSecond, "when offered twice that"},
-		{"goodput_at_5x", perSecond, "when offered five times that"}, {"goodput_peak", perSecond, "the best of these and of a closed loop between them"}}, run: goodput},
+	{name: "goodput", needs: []string{"reserve"}, gives: goodputValues(), run: goodput},
 	{name: "raw", gives: []value{
 		{"raw_p1", perSecond, "EVALSHA of script A, one per call, 64 connections"}, {"script_a_p1_us", micros, "Redis CPU per call of it"},
 		{"raw_p16", perSecond, "pipelined by 16, one connection"}, {"script_a_p16_us", micros, "Redis CPU per call of it"},

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/loadtest/bench/load"
@@ -83,36 +84,55 @@ func latency(ctx context.Context, w *world, got values) (values, error) {
 // finds none free is turned away by the generator, as a full network would.
 const crowd = 5 * conns
 
-// goodput offers more and more, in turns; a figure is the turns' mean, and the
+// offers are how many times what reserve reached a crowd asks for; 0: a closed loop.
+var offers = []float64{0, 1, 2, 5, 10}
+
+func goodputValues() (out []value) {
+	for _, o := range offers[1:] {
+		out = append(out, value{fmt.Sprintf("goodput_at_%gx", o), perSecond, fmt.Sprintf("accepted when offered %g times what reserve reached, open loop", o)},
+			value{fmt.Sprintf("admitted_p99_at_%gx", o), micros, "latency of the accepted from their due time; median of 5 turns"},
+			value{fmt.Sprintf("overloaded_at_%gx", o), perSecond, "503 overloaded, said by the engine"})
+	}
+	return append(out, value{"crowd_peak", perSecond, "the best of these"}, value{"goodput_peak", perSecond, "the best of these and of a closed loop of 256 connections between them"})
+}
+
+// goodput offers more and more, in turns; a rate is the turns' mean, and the
 // peak the best of these.
 func goodput(ctx context.Context, w *world, got values) (values, error) {
 	s, err := w.get(ctx, "product")
 	if err != nil {
 		return nil, err
 	}
-	offers := []struct {
-		name  string
-		times float64
-	}{{"closed", 0}, {"goodput_at_1x", 1}, {"goodput_at_2x", 2}, {"goodput_at_5x", 5}}
 	out := values{}
+	p99 := map[float64][]float64{}
+	rates := make([]float64, len(offers))
 	for range turns {
-		for _, o := range offers {
+		for i, times := range offers {
 			r, _, err := w.reserveRun(ctx, s, func(spec *load.Spec) {
 				spec.Window = w.cfg.short()
-				if o.times > 0 {
-					spec.Rate, spec.Conns, spec.TurnAway = o.times*got["reserve"], crowd, true
+				if times > 0 {
+					spec.Rate, spec.Conns, spec.TurnAway = times*got["reserve"], crowd, true
 					spec.Allow = []int{http.StatusServiceUnavailable} // overloaded, said at once: not accepted, and no failure
 				}
 			})
 			if err != nil {
 				return nil, err
 			}
-			out[o.name] += r.Rate / turns
+			rates[i] += r.Rate / turns
+			p99[times] = append(p99[times], r.Latency.P99)
+			out[fmt.Sprintf("overloaded_at_%gx", times)] += float64(r.Answers[strconv.Itoa(http.StatusServiceUnavailable)]) / r.Seconds / turns
 		}
 	}
-	for _, o := range offers {
-		out["goodput_peak"] = math.Max(out["goodput_peak"], out[o.name])
+	for i, times := range offers {
+		out["goodput_peak"] = math.Max(out["goodput_peak"], rates[i])
+		if times > 0 {
+			out["crowd_peak"] = math.Max(out["crowd_peak"], rates[i])
+		}
+		out[fmt.Sprintf("goodput_at_%gx", times)] = rates[i]
+		out[fmt.Sprintf("admitted_p99_at_%gx", times)] = spread(p99[times]).Median
 	}
-	delete(out, "closed")
+	for _, closed := range []string{"goodput_at_0x", "admitted_p99_at_0x", "overloaded_at_0x"} {
+		delete(out, closed)
+	}
 	return out, nil
 }
