@@ -46,6 +46,10 @@ type Options struct {
 	// that request waits for it; it should take a second at most.
 	UnknownKid func()
 
+	// Unguarded believes what plain requests for stock say of who sends them. It is
+	// there to measure what the door's guards cost, and for nothing else.
+	Unguarded bool
+
 	MaxInFlight int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	// TargetLatency is what an answer to who asks for stock may take on average. If it
 	// takes longer, fewer are let in at once; 0: MaxInFlight alone decides.

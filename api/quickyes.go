@@ -48,13 +48,22 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 			x.Reserved(nil, engine.E(engine.CodeInternal, ""))
 		}
 	}()
-	who, err := s.buyers.authenticate(x.head.authorization, x.start)
+	who, err := s.whoAsks(x)
 	if err != nil {
 		x.Reserved(nil, err)
 		return
 	}
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
+}
+
+func (s *Server) whoAsks(x *exchange) (bearer, error) {
+	if s.opt.Unguarded {
+		if buyer, ok := subject(x.head.authorization.value, x.room[:]); ok {
+			return bearer{buyer: buyer}, nil
+		}
+	}
+	return s.buyers.authenticate(x.head.authorization, x.start)
 }
 
 // rooms are where answers are put together. One that has just been used is in the

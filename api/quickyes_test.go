@@ -260,3 +260,22 @@ func TestShutdownWaitsForQuickAnswers(t *testing.T) {
 	c.expectClosed()
 	must(t, <-ended)
 }
+
+func TestOnlyAnUnguardedDoorBelievesAForgedToken(t *testing.T) {
+	for _, unguarded := range []bool{false, true} {
+		var heard string
+		d := openTCP(t, &fake{reserve: func(_ context.Context, r engine.ReserveRequest) (engine.Reservation, error) {
+			heard = strings.Clone(r.Buyer)
+			return held(heard), nil
+		}}, func(o *Options) { o.Unguarded = unguarded })
+		d.server.names.keep("demo")
+		forged := strings.Replace(shoeRequest(t, anyBuyer).String(), "\r\nidempotency-key", "x\r\nidempotency-key", 1) // the signature's end
+		status, want := "HTTP/1.1 401 ", ""
+		if unguarded {
+			status, want = "HTTP/1.1 201 ", anyBuyer
+		}
+		if a := answerTo(t, d, forged); !strings.HasPrefix(a, status) || heard != want {
+			t.Errorf("unguarded %v: %q is told %s", unguarded, heard, a)
+		}
+	}
+}

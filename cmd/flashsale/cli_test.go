@@ -43,6 +43,8 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"whsec_":             func(s *Settings, _ *Backends) { s.NotifySecret = []string{"secret"} },
 		"no-such.json":       func(s *Settings, _ *Backends) { s.BuyerJWKS = "no-such.json" },
 		"use https":          func(s *Settings, _ *Backends) { s.BuyerJWKS = "http://shop.example/jwks.json" },
+		"target-latency":     func(s *Settings, _ *Backends) { s.TargetLatency = time.Millisecond },
+		"unguarded":          func(s *Settings, _ *Backends) { s.Listen, s.Unguarded = "0.0.0.0:8080", true },
 		"buyer-jwks-every":   func(s *Settings, _ *Backends) { s.BuyerJWKSEvery = 0 },
 		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
 	} {

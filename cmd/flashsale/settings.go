@@ -61,6 +61,7 @@ type Settings struct {
 	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
 	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
 
+	Unguarded bool          `help:"For benchmarks on loopback: believe who plain requests for stock say they come from." hidden:""`
 	Fault     string        `help:"For tests: what is to go wrong, as kill@POINT#N or dice@SEED#PERCENT." hidden:""`
 	ClockSkew time.Duration `help:"For tests: how far this node's clock is wrong." hidden:""`
 
@@ -135,6 +136,9 @@ func (s *Settings) validateBuyers(p *problems) {
 		if err := api.CheckOrigin(o); err != nil {
 			p.add("cors-origins: %v", err)
 		}
+	}
+	if host, _, err := net.SplitHostPort(s.Listen); s.Unguarded && err == nil && !loopback(host) {
+		p.add("unguarded: only on a loopback address, not %s", s.Listen)
 	}
 	if s.MaxInFlight < 1 {
 		p.add("max-in-flight: %d; at least 1", s.MaxInFlight)

@@ -29,6 +29,7 @@ var goals = []Goal{
 	{Key: "crowd_10x", What: "… at 10× / at the best load", Floor: 0.90, Goal: 0.95, needs: []string{"goodput_at_10x", "crowd_peak"}},
 	{Key: "admitted_p99_5x", What: "p99 of accepted reservations at 5× offered load / at 1×", Floor: 2, Goal: 1.5, Most: true, needs: []string{"admitted_p99_at_5x", "admitted_p99_at_1x"}},
 	{Key: "admitted_p99_10x", What: "… at 10× / at 1×", Floor: 2, Goal: 1.5, Most: true, needs: []string{"admitted_p99_at_10x", "admitted_p99_at_1x"}},
+	{Key: "guarded_vs_unguarded", What: "accepted reservations / the same without authentication and limits", Floor: 0.90, Goal: 0.95, needs: []string{"reserve_guarded", "reserve_unguarded"}},
 	{Key: "shards16_cost", What: "Redis CPU per hold at 16 shards / at 1", Floor: 1.15, Goal: 1.05, Most: true, needs: []string{"gate_us_16_shards", "gate_us"}},
 	{Key: "purchase_vs_reserve", What: "complete purchases/s (reserve, pay, commit) / reservations/s", Floor: 0.05, Goal: 0.20, needs: []string{"purchase", "reserve"}},
 	{Key: "writer_vs_tx_per_order", What: "orders/s of the order writer's batches / one transaction per order with the same rows, one connection each", Floor: 100, Goal: 150, needs: []string{"order_batch", "order_single"}},

@@ -29,6 +29,7 @@ func TestTheGoalsAreTheAgreedOnes(t *testing.T) {
 		{"crowd_10x", 0.90, 0.95, false},
 		{"admitted_p99_5x", 2, 1.5, true},
 		{"admitted_p99_10x", 2, 1.5, true},
+		{"guarded_vs_unguarded", 0.90, 0.95, false},
 		{"shards16_cost", 1.15, 1.05, true},
 		{"purchase_vs_reserve", 0.05, 0.20, false},
 		{"writer_vs_tx_per_order", 100, 150, false},

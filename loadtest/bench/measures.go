@@ -40,6 +40,8 @@ var measures = []measure{
 		{"reserve", perSecond, "accepted reservations: flashsale serve --roles api, 8 SKUs, a token per buyer"},
 		{"reserve_p50", micros, "their latency, closed loop"}, {"reserve_p99", micros, "their latency, closed loop"},
 		{"reserve_redis_us", micros, "Redis CPU per accepted reservation over HTTP"}, {"reserve_cpu_us", micros, "the server's CPU per reservation"}}, run: reserve},
+	{name: "guards", gives: []value{{"reserve_guarded", perSecond, "reserve, in turns with the next"},
+		{"reserve_unguarded", perSecond, "the same without looking at the token or counting against limits"}}, run: guards},
 	{name: "naive", gives: []value{{"naive", perSecond, "the same API on fasthttp with one EVALSHA of script A per request"}, {"naive_redis_us", micros, "Redis CPU per reservation of it"}, {"naive_cpu_us", micros, "the server's CPU per reservation"}}, run: naive(peers.Naive, "naive")},
 	{name: "nethttp", gives: []value{{"nethttp", perSecond, "the same on net/http"}}, run: naive(peers.NetHTTP, "nethttp")},
 	{name: "nginx_lua", gives: []value{{"nginx_lua", perSecond, "nginx + Lua + script A, without authentication"}}, run: naive("nginx", "nginx_lua")},
@@ -122,6 +124,24 @@ func reserve(ctx context.Context, w *world, _ values) (values, error) {
 	return values{"reserve": r.Rate, "reserve_p50": r.Latency.P50, "reserve_p99": r.Latency.P99, "reserve_redis_us": us.redis, "reserve_cpu_us": us.server}, err
 }
 
+// guards compares the door with one that guards nothing, in turns: what is looked
+// for is less than what the machine changes its speed by within seconds.
+func guards(ctx context.Context, w *world, _ values) (values, error) {
+	out := values{}
+	for turn := range 2 * turns {
+		name, server := "reserve_guarded", "product"
+		if turn%2 != turn/2%2 { // who begins takes turns, too
+			name, server = "reserve_unguarded", "product-unguarded"
+		}
+		r, _, err := w.reserveFor(ctx, server, w.cfg.short())
+		if err != nil {
+			return nil, err
+		}
+		out[name] += r.Rate / turns
+	}
+	return out, nil
+}
+
 func reserveAOF(ctx context.Context, w *world, _ values) (values, error) {
 	r, _, err := w.reserveOn(ctx, "product-aof")
 	return values{"reserve_aof_always": r.Rate}, err
@@ -129,6 +149,10 @@ func reserveAOF(ctx context.Context, w *world, _ values) (values, error) {
 
 // reserveOn reserves as fast as it goes, and compares what was answered with what the gate counts.
 func (w *world) reserveOn(ctx context.Context, name string) (r load.Result, us cost, err error) {
+	return w.reserveFor(ctx, name, w.cfg.Window)
+}
+
+func (w *world) reserveFor(ctx context.Context, name string, window time.Duration) (r load.Result, us cost, err error) {
 	s, err := w.get(ctx, name)
 	if err != nil {
 		return r, us, err
@@ -142,7 +166,7 @@ func (w *world) reserveOn(ctx context.Context, name string) (r load.Result, us c
 			return r, us, err
 		}
 	}
-	return w.reserveRun(ctx, s, func(*load.Spec) {})
+	return w.reserveRun(ctx, s, func(spec *load.Spec) { spec.Window = window })
 }
 
 // cost is processor time per reservation, in microseconds.

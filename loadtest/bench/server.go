@@ -34,7 +34,7 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 	var s *server
 	var err error
 	switch name {
-	case "product", "product-aof", "product-all":
+	case "product", "product-aof", "product-all", "product-unguarded":
 		s, err = w.startProduct(ctx, name)
 	case "nginx":
 		s, err = w.startNginx(ctx)
@@ -87,8 +87,11 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 		return nil, err
 	}
 	s := &server{url: w.stack.Redis.URL, redis: w.redis, pg: pg}
+	var more []string
 	roles, payments, topic := "api", "http://127.0.0.1:9", "bench."+db // nobody pays
 	switch name {
+	case "product-unguarded":
+		more = []string{"--unguarded"}
 	case "product-aof":
 		w.durable, err = devstack.Start(ctx, devstack.Options{Redis: devstack.Spec{Mode: devstack.Child},
 			Postgres: devstack.Spec{Mode: devstack.Off}, Kafka: devstack.Spec{Mode: devstack.Off}, Log: w.cfg.Log})
@@ -130,10 +133,10 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 			return pgExec(ctx, w.stack.Postgres.URL, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
 		}
 	}
-	s.process, err = start(ctx, "flashsale serve ("+name+")", w.server, true, append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
+	s.process, err = start(ctx, "flashsale serve ("+name+")", w.server, true, append(append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
 		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", payments,
 		"--redis-url", s.url, "--postgres-url", pg, "--kafka-brokers", w.stack.Kafka.URL,
-		"--topic", topic, "--group", topic, "--partitions", "6", "--replication", "1")...)
+		"--topic", topic, "--group", topic, "--partitions", "6", "--replication", "1"), more...)...)
 	if err != nil {
 		return nil, err
 	}

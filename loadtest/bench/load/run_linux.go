@@ -218,7 +218,7 @@ func (r *runner) turnAway(from, to time.Duration, dice *rand.Rand) {
 	if from = max(from, r.spec.Lead); from >= to {
 		return
 	}
-	mean := r.spec.Rate * (to - from).Seconds() // arrivals forget: how many come does not depend on who came
+	mean := r.spec.Rate * (to - from).Seconds()                                  // arrivals forget: how many come does not depend on who came
 	n := 1 + uint64(max(0, math.Round(mean+math.Sqrt(mean)*dice.NormFloat64()))) // the one that was due, and those after it
 	r.res.Due += n
 	r.res.Turned += n
