@@ -23,8 +23,12 @@ type pressure struct {
 }
 
 const (
-	lookEvery   = 100 * time.Millisecond
-	leastAsking = 256 // always let in: what fills the calls that may be on their way to Redis
+	lookEvery = 100 * time.Millisecond
+
+	// leastAsking are always let in: they fill the two calls of a shard that may be on
+	// their way to Redis, and the two after them. Fewer would not be answered sooner,
+	// since each waits for the call before and its own, and the calls would not be full.
+	leastAsking = 1024
 )
 
 func (p *pressure) open(goal time.Duration, most int64) {

@@ -57,8 +57,8 @@ func TestACrowdWaitsNoLongerThanTheGoal(t *testing.T) {
 	}
 	expect("within capacity", s, 20_000, 2*time.Second, time.Millisecond)
 	expect("ten times as many as it can", play(300_000, 30_000, 5*time.Second), 30_000, 5*time.Second, 2*goal)
-	play(300_000, 3_000, 3*time.Second) // those who were let in before wait
-	expect("after the gate has become slow", play(300_000, 3_000, 5*time.Second), 3_000, 5*time.Second, 2*goal)
+	play(300_000, 6_000, 3*time.Second) // those who were let in before wait
+	expect("after the gate has become slow", play(300_000, 6_000, 5*time.Second), 6_000, 5*time.Second, 2*goal)
 	play(300_000, 0, 2*time.Second)
 	if n := p.limit.Load(); n != leastAsking {
 		t.Errorf("a gate that answers nobody may be asked by %d at once", n)

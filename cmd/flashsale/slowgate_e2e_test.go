@@ -1,0 +1,140 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+)
+
+// stutter makes a Redis answer its clients five times a second only, until it is told to stop.
+func stutter(t *testing.T, redis string) (stop func()) {
+	t.Helper()
+	at, err := url.Parse(redis)
+	must(t, err)
+	end, ended := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(ended)
+		tick := time.NewTicker(200 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			redisDo(t, at.Host, "CLIENT PAUSE 190 ALL")
+			select {
+			case <-tick.C:
+			case <-end:
+				return
+			}
+		}
+	}()
+	return sync.OnceFunc(func() { close(end); <-ended })
+}
+
+// times are how long answers took.
+type times struct {
+	mu  sync.Mutex
+	all []time.Duration
+}
+
+func (s *times) note(d time.Duration) { s.mu.Lock(); s.all = append(s.all, d); s.mu.Unlock() }
+
+func (s *times) at(q float64) time.Duration {
+	if len(s.all) == 0 {
+		return 0
+	}
+	slices.Sort(s.all)
+	return s.all[int(q*float64(len(s.all)-1))]
+}
+
+// A gate that answers five times a second, and a crowd of 3,000 that asks it: fewer are let in
+// at once, the others are told to come again, and who holds stock is not turned away.
+func TestACrowdAtASlowGateIsThinnedAndHoldersAreNot(t *testing.T) {
+	const crowd, holding, long = 3000, 8, 5 * time.Second
+	r := newRig(t)
+	p := r.serve("--roles", "api", "--target-latency", "250ms")
+	p.sale("drop", 1_000_000, 100, "4m")
+	ids := make([]string, holding)
+	for i := range ids {
+		ids[i] = p.reserve(token(t, fmt.Sprint("holder-", i)), "drop", "k").must(t, 201).text("id")
+	}
+	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: crowd}, Timeout: patience}
+	defer client.CloseIdleConnections()
+	ask := func(method, path, tok, key, body string) (int, time.Duration) {
+		req, err := http.NewRequest(method, p.ready.API+path, strings.NewReader(body))
+		if err != nil {
+			t.Error(err)
+			return 0, 0
+		}
+		req.Header.Set("Authorization", "Bearer "+tok)
+		req.Header.Set("Idempotency-Key", key)
+		req.Header.Set("Content-Type", "application/json")
+		at := time.Now()
+		res, err := client.Do(req)
+		if err != nil {
+			t.Error(err)
+			return 0, 0
+		}
+		_, _ = io.Copy(io.Discard, res.Body)
+		_ = res.Body.Close()
+		return res.StatusCode, time.Since(at)
+	}
+	toks := make([]string, crowd)
+	for i := range toks {
+		toks[i] = token(t, fmt.Sprint("b-", i))
+	}
+	calm := stutter(t, r.redis)
+	defer calm()
+	began := time.Now()
+	var let, refused, held times
+	var odd atomic.Int64
+	var all sync.WaitGroup
+	for i := range crowd {
+		all.Go(func() {
+			for n := 0; time.Since(began) < long; n++ {
+				switch status, took := ask("POST", "/v1/sales/drop/reservations", toks[i], fmt.Sprint("k", n), `{"lines":[{"sku":"A","quantity":1}]}`); status {
+				case 201:
+					let.note(took)
+				case 503:
+					refused.note(took)
+					<-time.After(time.Second) // as they are told
+				default:
+					odd.Add(1)
+				}
+			}
+		})
+	}
+	for i, id := range ids {
+		all.Go(func() {
+			for time.Since(began) < long {
+				if status, took := ask("GET", "/v1/reservations/"+id, token(t, fmt.Sprint("holder-", i)), "", ""); status == 200 {
+					held.note(took)
+				} else {
+					odd.Add(1)
+				}
+			}
+		})
+	}
+	all.Wait()
+	var limit float64
+	_, rest, ok := strings.Cut(metricsOf(t, p), "\nflashsale_http_asking_limit_requests ")
+	if _, err := fmt.Sscan(rest, &limit); !ok || err != nil {
+		t.Fatalf("no limit among the metrics: %v", err)
+	}
+	calm()
+	t.Logf("%d let in, p50 %s, p99 %s; %d told 503, p50 %s, p99 %s; %d times a holder was answered, p50 %s, p99 %s; %g may ask at once", len(let.all), let.at(.5), let.at(.99),
+		len(refused.all), refused.at(.5), refused.at(.99), len(held.all), held.at(.5), held.at(.99), limit)
+	if n := odd.Load(); n > 0 {
+		t.Errorf("%d answers were none of those that should be", n)
+	}
+	if len(let.all) == 0 || len(refused.all) == 0 || len(held.all) == 0 {
+		t.Errorf("%d were let in, %d turned away, %d times a holder was answered", len(let.all), len(refused.all), len(held.all))
+	}
+	if limit >= 12_288 || limit < 1024 {
+		t.Errorf("%g may ask at once", limit)
+	}
+}
