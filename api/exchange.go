@@ -28,6 +28,7 @@ type exchange struct {
 	id     []byte // the request's
 	buyer  string
 	start  time.Time
+	secure bool    // it came over TLS
 	origin *origin // whose page it comes from; nil: nobody minds
 
 	code   engine.Code // of a refusal, for the metrics
@@ -42,7 +43,7 @@ type exchange struct {
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
-	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
+	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.secure, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", false, nil, "", 0
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -60,7 +61,7 @@ func path(c *fasthttp.RequestCtx) []byte {
 func (s *Server) handle(c *fasthttp.RequestCtx) {
 	at, param := match(path(c))
 	x := exchanges.Get().(*exchange)
-	x.http, x.route, x.param, x.start = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now()
+	x.http, x.route, x.param, x.start, x.secure = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now(), s.opt.TLS != nil
 	x.head.read(c.Request.Header.RawHeaders())
 	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
 	working := s.inFlight.Add(1)
@@ -122,7 +123,7 @@ func (s *Server) answer(x *exchange, working int64) error {
 // unreadable answers what fasthttp could not read as a request; it closes the
 // connection afterwards.
 func (s *Server) unreadable(c *fasthttp.RequestCtx, err error) {
-	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next(nil)}
+	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next(nil), secure: s.opt.TLS != nil}
 	closePatiently(c.Conn())
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
@@ -183,8 +184,25 @@ func (x *exchange) common(contentType string) {
 	h.SetContentType(contentType)
 	h.SetCanonical(headerRequestID, x.id)
 	h.SetCanonical(headerNoSniff, noSniff)
+	if x.secure {
+		h.SetCanonical(headerHSTS, hsts)
+	}
+	if x.http.IsGet() || x.http.IsHead() { // nothing else can be opened as a page
+		h.SetCanonical(headerCSP, csp)
+	}
 	x.origin.mark(h)
 }
+
+// What every answer says to browsers: see docs/security.md.
+var (
+	headerHSTS = []byte(fasthttp.HeaderStrictTransportSecurity)
+	hsts       = []byte("max-age=31536000")
+	headerCSP  = []byte(fasthttp.HeaderContentSecurityPolicy)
+	csp        = []byte("default-src 'none'; frame-ancestors 'none'")
+)
+
+// hstsLine is the first of them in a quick answer.
+const hstsLine = "Strict-Transport-Security: max-age=31536000\r\n"
 
 func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }
 

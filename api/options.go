@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -45,6 +46,10 @@ type Options struct {
 	// may bring Server.SetKeys about, and the token is then looked at once more. Only
 	// that request waits for it; it should take a second at most.
 	UnknownKid func()
+
+	// TLS, if given, is spoken on every connection; NextProtos must be HTTP/1.1 alone.
+	// Browsers are then told to come by https only.
+	TLS *tls.Config
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144

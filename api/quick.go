@@ -33,7 +33,7 @@ func (s *Server) quickly(c *conn, b []byte) bool {
 	x.head.read(raw)
 	lines, ok := quickReserve(textOf(body), x.cart[:0])
 	if x.head.plain(len(body)) && ok {
-		x.start = s.opt.Now()
+		x.start, x.secure = s.opt.Now(), c.secure
 		if len(lines) == 1 && s.quickNo(c, x, known, lines[0]) || s.quickYes(c, x, known, lines) {
 			return true
 		}

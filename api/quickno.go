@@ -33,7 +33,7 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	if refusal == nil {
 		return false
 	}
-	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
+	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start, x.secure)
 	if answer == nil {
 		return false
 	}
@@ -83,7 +83,7 @@ func subject(auth, room []byte) (string, bool) {
 }
 
 // appendNo writes the whole answer: what refuse and fasthttp would write.
-func (s *Server) appendNo(b []byte, refusal error, id []byte, from *origin, now time.Time) []byte {
+func (s *Server) appendNo(b []byte, refusal error, id []byte, from *origin, now time.Time, secure bool) []byte {
 	p := problem.Of(refusal)
 	if p.Code != engine.CodeSoldOut {
 		return nil
@@ -95,6 +95,9 @@ func (s *Server) appendNo(b []byte, refusal error, id []byte, from *origin, now 
 	b = append(b, "000\r\nCache-Control: no-store\r\nX-Request-Id: "...)
 	b = append(b, id...)
 	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
+	if secure {
+		b = append(b, hstsLine...)
+	}
 	b = append(from.appendTo(b), "\r\n"...)
 	body := len(b)
 	if b = p.AppendPlain(b, id); b == nil {
