@@ -59,11 +59,8 @@ func path(c *fasthttp.RequestCtx) []byte {
 
 // handle is the way of every request that could be read.
 func (s *Server) handle(c *fasthttp.RequestCtx) {
-	at, param := match(path(c))
 	x := exchanges.Get().(*exchange)
-	x.http, x.route, x.param, x.start, x.secure = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now(), s.opt.TLS != nil
-	x.head.read(c.Request.Header.RawHeaders())
-	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
+	x.http, x.route, x.start, x.secure = c, &s.metrics.routes[atNowhere], s.opt.Now(), s.opt.TLS != nil
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -80,6 +77,10 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 		answered(c)
 		x.free()
 	}()
+	at, param := match(path(c))
+	x.route, x.param = &s.metrics.routes[at], s.names.of(param)
+	x.head.read(c.Request.Header.RawHeaders())
+	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)
 	}
