@@ -24,7 +24,10 @@ COPY --from=build --chown=65532:65532 /out/data /data
 USER 65532:65532
 
 # In a container the listeners must be reachable from outside of it. Whoever
-# publishes 9090 decides who may come near the admin door.
+# publishes 9090 decides who may come near the admin door. The engine does not start
+# until it is given certificates (FLASHSALE_TLS_CERT, FLASHSALE_TLS_KEY, and with
+# FLASHSALE_ADMIN_ before TLS), or told by FLASHSALE_ALLOW_PLAIN_HTTP=true that a proxy
+# or a mesh speaks TLS before it.
 ENV FLASHSALE_LISTEN=:8080 \
     FLASHSALE_ADMIN_LISTEN=:9090
 EXPOSE 8080 9090

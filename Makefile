@@ -6,7 +6,7 @@ SHELL := /usr/bin/env bash
 
 GO ?= go
 PKG ?= ./...
-# Options for the demo and the benchmark, as in: make demo ARGS="--listen :8080"
+# Options for the demo and the benchmark, as in: make demo ARGS="--listen 127.0.0.1:8088"
 ARGS ?=
 # What `make chaos` runs: how many seeds, buyers per second, how long each, how many at once.
 SEED ?= 1

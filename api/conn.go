@@ -28,6 +28,7 @@ type conn struct {
 
 	// For quick answers, see quick.go. Only the connection's goroutine uses these.
 	server *Server
+	secure bool // it speaks TLS
 	given  int  // bytes that fasthttp has and that are of no answered request yet
 	lost   bool // whether that is not known any more
 	quick  bool // whether there was a quick answer
@@ -58,6 +59,10 @@ func (c *conn) Close() error {
 		if c.server != nil {
 			c.server.taken.Delete(c)
 		}
+	}
+	if c.secure { // it says goodbye, for which one that does not read makes it wait
+		go func() { _ = c.Conn.Close() }()
+		return nil
 	}
 	return c.Conn.Close()
 }
@@ -134,7 +139,7 @@ func (c *conn) Write(b []byte) (wrote int, err error) {
 	for {
 		n, err := c.Conn.Write(b[wrote:])
 		wrote += n
-		if err == nil || !errors.Is(err, os.ErrDeadlineExceeded) || !c.write.extend(c.Conn.SetWriteDeadline) {
+		if err == nil || c.secure || !errors.Is(err, os.ErrDeadlineExceeded) || !c.write.extend(c.Conn.SetWriteDeadline) {
 			return wrote, err
 		}
 	}
@@ -150,8 +155,14 @@ func (c *conn) writeRest(b []byte, within time.Duration) bool {
 // SetReadDeadline implements net.Conn.
 func (c *conn) SetReadDeadline(t time.Time) error { return c.read.set(t, c.Conn.SetReadDeadline) }
 
-// SetWriteDeadline implements net.Conn.
-func (c *conn) SetWriteDeadline(t time.Time) error { return c.write.set(t, c.Conn.SetWriteDeadline) }
+// SetWriteDeadline implements net.Conn. TLS cannot go on after a write that was
+// woken: its deadline is told as it is.
+func (c *conn) SetWriteDeadline(t time.Time) error {
+	if c.secure {
+		return c.Conn.SetWriteDeadline(t)
+	}
+	return c.write.set(t, c.Conn.SetWriteDeadline)
+}
 
 // SetDeadline implements net.Conn.
 func (c *conn) SetDeadline(t time.Time) error {

@@ -29,6 +29,7 @@ type exchange struct {
 	buyer  string
 	start  time.Time
 	asks   bool    // it is counted among those who ask for stock
+	secure bool    // it came over TLS
 	origin *origin // whose page it comes from; nil: nobody minds
 
 	code   engine.Code // of a refusal, for the metrics
@@ -43,7 +44,8 @@ type exchange struct {
 var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
-	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status, x.asks = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0, false
+	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
+	x.asks, x.secure = false, false
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -59,11 +61,8 @@ func path(c *fasthttp.RequestCtx) []byte {
 
 // handle is the way of every request that could be read.
 func (s *Server) handle(c *fasthttp.RequestCtx) {
-	at, param := match(path(c))
 	x := exchanges.Get().(*exchange)
-	x.http, x.route, x.param, x.start = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now()
-	x.head.read(c.Request.Header.RawHeaders())
-	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
+	x.http, x.route, x.start, x.secure = c, &s.metrics.routes[atNowhere], s.opt.Now(), s.opt.TLS != nil
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -83,6 +82,10 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 		answered(c)
 		x.free()
 	}()
+	at, param := match(path(c))
+	x.route, x.param = &s.metrics.routes[at], s.names.of(param)
+	x.head.read(c.Request.Header.RawHeaders())
+	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)
 	}
@@ -133,7 +136,7 @@ func (s *Server) answer(x *exchange, working int64) error {
 // unreadable answers what fasthttp could not read as a request; it closes the
 // connection afterwards.
 func (s *Server) unreadable(c *fasthttp.RequestCtx, err error) {
-	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next(nil)}
+	x := &exchange{http: c, route: &s.metrics.routes[atUnparsed], id: s.ids.next(nil), secure: s.opt.TLS != nil}
 	closePatiently(c.Conn())
 	var small *fasthttp.ErrSmallBuffer
 	var timeout net.Error
@@ -194,8 +197,25 @@ func (x *exchange) common(contentType string) {
 	h.SetContentType(contentType)
 	h.SetCanonical(headerRequestID, x.id)
 	h.SetCanonical(headerNoSniff, noSniff)
+	if x.secure {
+		h.SetCanonical(headerHSTS, hsts)
+	}
+	if x.http.IsGet() || x.http.IsHead() { // nothing else can be opened as a page
+		h.SetCanonical(headerCSP, csp)
+	}
 	x.origin.mark(h)
 }
+
+// What every answer says to browsers: see docs/security.md.
+var (
+	headerHSTS = []byte(fasthttp.HeaderStrictTransportSecurity)
+	hsts       = []byte("max-age=31536000")
+	headerCSP  = []byte(fasthttp.HeaderContentSecurityPolicy)
+	csp        = []byte("default-src 'none'; frame-ancestors 'none'")
+)
+
+// hstsLine is the first of them in a quick answer.
+const hstsLine = "Strict-Transport-Security: max-age=31536000\r\n"
 
 func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }
 

@@ -3,6 +3,7 @@ package api
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -190,7 +191,8 @@ type door struct {
 	server *Server
 	client *http.Client
 	url    string
-	addr   string // over TCP
+	addr   string      // over TCP
+	tls    *tls.Config // a client's; nil: it is plain
 	served chan error
 	log    *logBook
 	clock  *clock
@@ -243,6 +245,9 @@ func openTCP(t *testing.T, f *fake, change ...func(*Options)) *door {
 	must(t, err)
 	d := serve(t, f, ln, nil, change)
 	d.addr, d.url = ln.Addr().String(), "http://"+ln.Addr().String()
+	if d.tls != nil {
+		d.url = "https://" + d.addr
+	}
 	return d
 }
 
@@ -255,11 +260,14 @@ func serve(t *testing.T, f *fake, ln net.Listener, dial func(context.Context, st
 	for _, c := range change {
 		c(&o)
 	}
+	if o.TLS != nil {
+		d.tls = &tls.Config{InsecureSkipVerify: true}
+	}
 	d.server, err = New(o)
 	must(t, err)
 	d.server.names.keep("demo") // what was sold from is asked for the quick way
 	go func() { d.served <- d.server.Serve(ln) }()
-	transport := &http.Transport{DialContext: dial}
+	transport := &http.Transport{DialContext: dial, TLSClientConfig: d.tls}
 	d.client = &http.Client{Transport: &contractChecker{t: t, next: transport}}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()

@@ -24,7 +24,8 @@ type head struct {
 	contentType    field
 	origin         field
 	folded         bool // a value goes on in a second line
-	odd            bool // a line that has not a plain name, a colon, a printable value, CR and LF; or a trailer
+	wrong          bool // a line that is no name, colon, value, CR and LF
+	odd            bool // a line that is wrong, or has not a plain name, a colon, a printable value, CR and LF; or a trailer
 }
 
 // field is one header: its first value, and how often it came. The value is
@@ -51,8 +52,11 @@ func (h *head) read(raw []byte) {
 			raw = nil
 		}
 		if len(line) == 0 {
-			h.odd = true
+			h.wrong, h.odd = true, true
 			continue
+		}
+		if len(raw) == 0 && len(line) == 1 && line[0] == '\r' {
+			return // the blank line that ends them
 		}
 		if line[0] == ' ' || line[0] == '\t' {
 			h.folded = true
@@ -68,8 +72,11 @@ func (h *head) line(line []byte) {
 		return line[0]|0x20 == name[0] && strings.EqualFold(string(line[:len(name)]), name)
 	}
 	colon := bytes.IndexByte(line, ':')
-	if last := len(line) - 1; colon <= 0 || line[last] != '\r' || !word(line[:colon]) || !printable(line[colon+1:last]) {
-		h.odd = true
+	last := len(line) - 1
+	if colon <= 0 || line[last] != '\r' {
+		h.wrong, h.odd = true, true
+	} else if plain := word(line[:colon]); !plain || !printable(line[colon+1:last]) {
+		h.odd, h.wrong = true, h.wrong || !plain && !headerName(line[:colon])
 	}
 	switch colon {
 	case len("authorization"):
@@ -143,6 +150,12 @@ func printable(b []byte) bool {
 // silently, and joins folded lines. Only the raw headers still tell.
 func (h *head) badFraming(r *fasthttp.RequestHeader) string {
 	switch {
+	case h.wrong:
+		return "a header must be a name, a colon and a value, and end with CR LF"
+	case !r.IsHTTP11() && string(r.Protocol()) != "HTTP/1.0":
+		return "the version must be HTTP/1.1"
+	case !h.aims(r.RequestURI()):
+		return "the target must be a path, or a URL of the host that the Host header names"
 	case h.folded:
 		return "a header must not go on in a second line" // RFC 9112, section 5.2
 	case h.transfer.times > 0 && h.length.times > 0:
@@ -151,8 +164,48 @@ func (h *head) badFraming(r *fasthttp.RequestHeader) string {
 		return "Transfer-Encoding must be chunked"
 	case len(r.Host()) == 0 && r.IsHTTP11():
 		return "an HTTP/1.1 request needs a Host header"
+	case h.host.times > 0 && !plainHost(h.host.value) && !anyHost(h.host.value):
+		return "the Host header must be a host, and a port or none"
 	}
 	return ""
+}
+
+// aims says whether a target is one of ours. As a URL it must name the host that
+// the Host header names: a proxy may have read either.
+func (h *head) aims(target []byte) bool {
+	if len(target) == 0 || target[0] == '/' || len(target) == 1 && target[0] == '*' {
+		return bytes.IndexByte(target, '#') < 0
+	}
+	scheme, rest, ok := bytes.Cut(target, []byte("://"))
+	if !ok || !bytes.EqualFold(scheme, []byte("http")) && !bytes.EqualFold(scheme, []byte("https")) {
+		return false
+	}
+	end := bytes.IndexAny(rest, "/?#")
+	if end < 0 {
+		end = len(rest)
+	}
+	return bytes.EqualFold(rest[:end], h.host.value) && bytes.IndexByte(rest, '#') < 0
+}
+
+// anyHost is plainHost for whatever else a host may be: an IPv6 address, a name
+// with escapes.
+func anyHost(b []byte) bool {
+	for _, c := range b {
+		if !wordByte(c) && !bytes.ContainsRune([]byte(".:[]%~!$&'()*+;="), rune(c)) {
+			return false
+		}
+	}
+	return len(b) > 0
+}
+
+// headerName says whether b may name a header (RFC 9110, section 5.6.2).
+func headerName(b []byte) bool {
+	for _, c := range b {
+		if !wordByte(c) && !bytes.ContainsRune([]byte("!#$%&'*+.^`|~"), rune(c)) {
+			return false
+		}
+	}
+	return len(b) > 0
 }
 
 // plainBody says whether the body is sent as it is.

@@ -1,11 +1,11 @@
 package api
 
 import (
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
 	"net"
-	"sync/atomic"
 	"syscall"
 	"time"
 )
@@ -16,7 +16,6 @@ import (
 type listener struct {
 	net.Listener
 	log     *slog.Logger
-	open    *atomic.Int64 // counts connections
 	server  *Server
 	stopped <-chan struct{}
 }
@@ -26,10 +25,8 @@ func (l *listener) Accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			l.open.Add(1)
-			made := &conn{Conn: c, open: l.open, server: l.server}
-			made.direct.open(c)
-			made.in.open(c)
+			l.server.conns.Add(1)
+			made := l.server.connect(c)
 			l.server.taken.Store(made, nil)
 			return made, nil
 		}
@@ -45,6 +42,18 @@ func (l *listener) Accept() (net.Conn, error) {
 			return nil, err
 		}
 	}
+}
+
+// connect makes a connection of a socket. Over TLS nothing goes by the socket
+// directly: bytes are read and written in records.
+func (s *Server) connect(socket net.Conn) *conn {
+	if s.opt.TLS != nil {
+		return &conn{Conn: tls.Server(socket, s.opt.TLS), open: &s.conns, server: s, secure: true}
+	}
+	c := &conn{Conn: socket, open: &s.conns, server: s}
+	c.direct.open(socket)
+	c.in.open(socket)
+	return c
 }
 
 func shortage(err error) bool {

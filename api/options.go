@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -50,10 +51,15 @@ type Options struct {
 	// there to measure what the door's guards cost, and for nothing else.
 	Unguarded bool
 
-	MaxInFlight int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
+	// TLS, if given, is spoken on every connection; NextProtos must be HTTP/1.1 alone.
+	// Browsers are then told to come by https only.
+	TLS *tls.Config
+
 	// TargetLatency is what an answer to who asks for stock may take on average. If it
 	// takes longer, fewer are let in at once; 0: MaxInFlight alone decides.
-	TargetLatency  time.Duration
+	TargetLatency time.Duration
+
+	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144
 	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
 

@@ -28,6 +28,7 @@ func (s *Server) refuse(x *exchange, err error) {
 		x.set(fasthttp.HeaderWWWAuthenticate, challenge(err))
 	}
 	x.http.SetStatusCode(p.Status)
+	x.http.Response.Header.SetCanonical(headerCacheControl, noStore) // some are kept by caches unless told not to be
 	x.common(problem.ContentType)
 	x.http.Response.SetBodyRaw(p.Document(id))
 }

@@ -17,7 +17,7 @@ import (
 // same answers in the same words.
 
 // quickly takes a request of which b is all, or says no.
-func (s *Server) quickly(c *conn, b []byte) bool {
+func (s *Server) quickly(c *conn, b []byte) (taken bool) {
 	if s.opt.SoldOut == nil && s.opt.ReserveThen == nil || s.opt.AccessLog || s.draining.Load() {
 		return false
 	}
@@ -30,10 +30,22 @@ func (s *Server) quickly(c *conn, b []byte) bool {
 		return false
 	}
 	x := exchanges.Get().(*exchange)
+	defer func() {
+		if p := recover(); p != nil { // here it would end the process; the client finds out with the same key
+			x.route = &s.metrics.routes[atReservations]
+			s.panicked(x, p)
+			if c.flight.up.Load() {
+				s.inFlight.Add(-1)
+				c.flight.land()
+			}
+			_ = c.Close()
+			taken = true
+		}
+	}()
 	x.head.read(raw)
 	lines, ok := quickReserve(textOf(body), x.cart[:0])
 	if x.head.plain(len(body)) && ok {
-		x.start = s.opt.Now()
+		x.start, x.secure = s.opt.Now(), c.secure
 		if len(lines) == 1 && s.quickNo(c, x, known, lines[0]) || s.quickYes(c, x, known, lines) {
 			return true
 		}

@@ -44,7 +44,7 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 // quickRefusal answers a request that nobody decides, and gives x back; or says no.
 func (s *Server) quickRefusal(c *conn, x *exchange, refusal error) bool {
 	p := problem.Of(refusal)
-	answer := s.appendNo(x.room[:0], p, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
+	answer := s.appendNo(x.room[:0], p, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start, x.secure)
 	if answer == nil {
 		return false
 	}
@@ -93,7 +93,7 @@ func subject(auth, room []byte) (string, bool) {
 }
 
 // appendNo writes the whole answer: what refuse and fasthttp would write.
-func (s *Server) appendNo(b []byte, p problem.Problem, id []byte, from *origin, now time.Time) []byte {
+func (s *Server) appendNo(b []byte, p problem.Problem, id []byte, from *origin, now time.Time, secure bool) []byte {
 	switch p.Code {
 	case engine.CodeSoldOut:
 		b = append(b, "HTTP/1.1 409 Conflict\r\nDate: "...)
@@ -112,6 +112,9 @@ func (s *Server) appendNo(b []byte, p problem.Problem, id []byte, from *origin, 
 	b = append(b, "X-Request-Id: "...)
 	b = append(b, id...)
 	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
+	if secure {
+		b = append(b, hstsLine...)
+	}
 	b = append(from.appendTo(b), "\r\n"...)
 	body := len(b)
 	if b = p.AppendPlain(b, id); b == nil {

@@ -125,7 +125,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 		}
 	}()
 	if err == nil && !r.Replayed && !s.draining.Load() {
-		if answer = s.appendYes(room, r, x.id, x.origin, now); answer != nil {
+		if answer = s.appendYes(room, r, x, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}
 	}
@@ -133,7 +133,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 }
 
 // appendYes writes the answer to a new reservation.
-func (s *Server) appendYes(b []byte, r *engine.Reservation, id []byte, from *origin, now time.Time) []byte {
+func (s *Server) appendYes(b []byte, r *engine.Reservation, x *exchange, now time.Time) []byte {
 	b = append(b, "HTTP/1.1 201 Created\r\nDate: "...)
 	b = append(b, s.date.at(now)...)
 	b = append(b, "\r\nContent-Type: application/json\r\nContent-Length: "...)
@@ -143,9 +143,12 @@ func (s *Server) appendYes(b []byte, r *engine.Reservation, id []byte, from *ori
 	b = r.ID.Append(b)
 	named := b[place:]
 	b = append(b, "\r\nX-Request-Id: "...)
-	b = append(b, id...)
+	b = append(b, x.id...)
 	b = append(b, "\r\nX-Content-Type-Options: nosniff\r\n"...)
-	b = append(from.appendTo(b), "\r\n"...)
+	if x.secure {
+		b = append(b, hstsLine...)
+	}
+	b = append(x.origin.appendTo(b), "\r\n"...)
 	body := len(b)
 	b = append(appendReservation(b, r, named), '\n')
 	return setLength(b, length, len(b)-body)
@@ -161,7 +164,11 @@ func setLength(b []byte, at, n int) []byte {
 }
 
 // contexts are where rarer answers are put together, by the code of the usual way.
-var contexts = sync.Pool{New: func() any { return new(fasthttp.RequestCtx) }}
+var contexts = sync.Pool{New: func() any {
+	c := new(fasthttp.RequestCtx)
+	c.Request.Header.SetMethod(fasthttp.MethodPost)
+	return c
+}}
 
 func (s *Server) usually(x *exchange, r *engine.Reservation, err error) (answer []byte, status int, last bool) {
 	c := contexts.Get().(*fasthttp.RequestCtx)

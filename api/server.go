@@ -89,7 +89,7 @@ func (s *Server) Serve(ln net.Listener) error {
 	if s.draining.Load() {
 		return ln.Close()
 	}
-	if err := s.http.Serve(&listener{Listener: ln, log: s.opt.Log, open: &s.conns, server: s, stopped: s.base.Done()}); err != nil {
+	if err := s.http.Serve(&listener{Listener: ln, log: s.opt.Log, server: s, stopped: s.base.Done()}); err != nil {
 		return fmt.Errorf("api: %w", err)
 	}
 	return nil

@@ -3,6 +3,7 @@ package api
 import (
 	"bufio"
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,9 @@ func (d *door) dial() *raw {
 	d.t.Helper()
 	c, err := net.Dial("tcp", d.addr)
 	must(d.t, err)
+	if d.tls != nil {
+		c = tls.Client(c, d.tls)
+	}
 	must(d.t, c.SetDeadline(time.Now().Add(10*time.Second)))
 	d.t.Cleanup(func() { _ = c.Close() })
 	return &raw{d.t, c, bufio.NewReader(c)}

@@ -104,8 +104,13 @@ func newHTTPSender(c Config) (*httpSender, error) {
 	if u.Port() == "" {
 		addr = net.JoinHostPort(u.Hostname(), map[bool]string{false: "80", true: "443"}[secure])
 	}
+	trust := &tls.Config{MinVersion: tls.VersionTLS12}
+	if c.TLS != nil {
+		trust = c.TLS.Clone()
+	}
+	trust.ServerName = u.Hostname()
 	return &httpSender{base: c.API, timeout: c.Timeout, host: &fasthttp.HostClient{
-		Addr: addr, IsTLS: secure, TLSConfig: &tls.Config{ServerName: u.Hostname(), MinVersion: tls.VersionTLS12},
+		Addr: addr, IsTLS: secure, TLSConfig: trust,
 		// The default dialer knows IPv4 only, and keeps a goroutine for good.
 		Dial:                      func(addr string) (net.Conn, error) { return net.DialTimeout("tcp", addr, c.Timeout) },
 		Name:                      "flashsale-loadtest",

@@ -3,6 +3,7 @@ package loadtest
 import (
 	"context"
 	"crypto/rand"
+	"crypto/tls"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -19,6 +20,8 @@ import (
 // Config says which crowd comes to which sale. The zero value of a field that
 // has a default takes it; see WithDefaults.
 type Config struct {
+	TLS *tls.Config // for an API at https; nil: the system's authorities are trusted
+
 	API      string   // base URL of the public listener, such as http://127.0.0.1:8080
 	Sale     string   // the sale's id
 	SKUs     []string // a buyer wants one of these, drawn by Seed

@@ -81,6 +81,7 @@ type Options struct {
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
+	Secure    bool // the listener speaks TLS
 }
 
 // Orders is the record as operators read it.
@@ -207,6 +208,7 @@ func actor(r *http.Request) string { a, _ := r.Context().Value(actorKey{}).(stri
 
 func (s *Server) recovered(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.guard(w.Header())
 		defer func() {
 			if p := recover(); p != nil && p != http.ErrAbortHandler { //nolint:errorlint // a panic value, compared as net/http does
 				s.fail(w, r, fmt.Errorf("panic: %v", p))
@@ -214,6 +216,16 @@ func (s *Server) recovered(next http.Handler) http.Handler {
 		}()
 		next.ServeHTTP(w, r)
 	})
+}
+
+// guard tells browsers and caches what they may do with an answer: nothing.
+func (s *Server) guard(h http.Header) {
+	h.Set("Cache-Control", "no-store")
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; frame-ancestors 'none'") // pprof's index has styles of its own
+	if s.Secure {
+		h.Set("Strict-Transport-Security", "max-age=31536000")
+	}
 }
 
 func (s *Server) readyz(w http.ResponseWriter, r *http.Request) {
@@ -232,7 +244,6 @@ func (s *Server) fail(w http.ResponseWriter, r *http.Request, err error) {
 		s.Log.ErrorContext(r.Context(), "admin request failed", "method", r.Method, "path", r.URL.Path, "err", err)
 	}
 	w.Header().Set("Content-Type", problem.ContentType)
-	w.Header().Set("X-Content-Type-Options", "nosniff")
 	if after := p.RetryAfter(); after > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(after))
 	}

@@ -14,6 +14,8 @@ import (
 	"strings"
 	"syscall"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/internal/certs"
 )
 
 // Admin says how to reach a running engine's admin listener. Where a flag is
@@ -22,6 +24,8 @@ type Admin struct {
 	Admin string `help:"Base URL of the admin listener; default: the last demo started here, else http://127.0.0.1:9090." placeholder:"URL"`
 	Token string `name:"token" env:"FLASHSALE_ADMIN_TOKEN" help:"Admin token." placeholder:"TOKEN"`
 	JSON  bool   `help:"Print JSON for machines."`
+
+	CAFile string `name:"ca-file" help:"PEM file with the authorities that may vouch for the engine's certificate; default: the system's." placeholder:"FILE"`
 }
 
 // ready is the line that demo prints, and what the other commands find it by.
@@ -180,7 +184,12 @@ func (a *Admin) open(ctx context.Context, method, path string, in any) (io.ReadC
 	}
 	req.Header.Set("Authorization", "Bearer "+a.Token)
 	req.Header.Set("Content-Type", "application/json")
-	client := &http.Client{Timeout: 2 * time.Minute}
+	trust, err := certs.Client(a.CAFile)
+	if err != nil {
+		return nil, fail(exitUsage, "--ca-file: %w", err)
+	}
+	// One request, one connection: nothing is left open when the body is closed.
+	client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, &exit{exitUnavailable, fmt.Errorf("the engine's admin listener at %s does not answer; is it running? (%w)", a.Admin, errors.Unwrap(err))}

@@ -17,8 +17,12 @@ func (n *node) openPublic(ctx context.Context) error {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	o := api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
-		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log}
+	o := api.Options{
+		Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen,
+		TLS: config(n.doors.publicCert), Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins,
+		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded,
+		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log,
+	}
 	if n.set.BuyerJWKS != "" {
 		set, err := n.openKeySet(ctx)
 		if err != nil {

@@ -31,6 +31,8 @@ type demoCmd struct {
 	Limit        int           `help:"Units per buyer." default:"4"`
 	HoldTTL      time.Duration `help:"How long a hold lasts." default:"2m"`
 	JSON         bool          `help:"Print one JSON line on stdout when ready."`
+
+	AllowPlainHTTP bool `name:"allow-plain-http" help:"Let other machines reach the listeners, without TLS."`
 }
 
 const demoSale = "demo"
@@ -45,6 +47,16 @@ var demoItems = []engine.Item{
 // Run starts the demo and stays until it is told to stop.
 func (c *demoCmd) Run(w *world) error {
 	began := time.Now()
+	settings, err := defaults()
+	if err != nil {
+		return err
+	}
+	settings.Listen, settings.AdminListen = c.Listen, c.AdminListen
+	settings.AllowPlainHTTP, settings.Trial = c.AllowPlainHTTP, true
+	var p problems
+	if settings.validateExposure(&p, true); len(p) > 0 {
+		return p.err()
+	}
 	stack, err := c.startBackends(w)
 	if err != nil {
 		return &exit{exitUnavailable, err}
@@ -61,11 +73,6 @@ func (c *demoCmd) Run(w *world) error {
 	}
 	defer func() { _ = box.Close() }()
 
-	settings, err := defaults()
-	if err != nil {
-		return err
-	}
-	settings.Listen, settings.AdminListen = c.Listen, c.AdminListen
 	settings.AdminToken, settings.BuyerKey, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, box.URL()
 	settings.Partitions, settings.Replication = 3, 1
 	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it

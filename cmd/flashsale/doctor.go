@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"fmt"
-	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -56,22 +55,6 @@ func (c *doctorCmd) Run(w *world) error {
 	found = append(append(found, c.unsafe()...), unfitRedis(ctx, c.RedisURL)...)
 	found = append(found, c.unfitKafka(ctx)...)
 	return c.report(w, found)
-}
-
-// unsafe lists settings that work and should not face the world.
-func (c *doctorCmd) unsafe() []diagnosis {
-	var out []diagnosis
-	add := func(check, detail string) { out = append(out, diagnosis{check, true, "unsafe", detail}) }
-	if host, _, err := net.SplitHostPort(c.AdminListen); err == nil && !loopback(host) {
-		add("admin-listen", c.AdminListen+" is reachable from other machines, without TLS")
-	}
-	if host, _, err := net.SplitHostPort(c.Listen); err == nil && !loopback(host) {
-		add("listen", c.Listen+" speaks plain HTTP; put a TLS proxy before it")
-	}
-	if u, err := url.Parse(c.PaymentURL); err == nil && c.PaymentURL != "" && !loopback(u.Hostname()) && u.Scheme == "http" {
-		add("payment-url", "plain HTTP to a provider on another machine")
-	}
-	return out
 }
 
 func (c *doctorCmd) report(w *world, found []diagnosis) error {

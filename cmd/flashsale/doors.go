@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -10,7 +11,10 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/certs"
 	"github.com/flashsale-engine/flashsale/internal/problem"
 )
 
@@ -18,6 +22,8 @@ import (
 // backend is away, whoever comes hears that, and of which, instead of nothing.
 type doors struct {
 	admin, public net.Listener // public: nil without the role api
+	adminCert     *certs.Files // nil: plain HTTP
+	publicCert    *certs.Files
 	missing       atomic.Pointer[outage]
 	keepers       []*http.Server
 	served        sync.WaitGroup
@@ -35,34 +41,54 @@ func (o *outage) Error() string {
 
 func (o *outage) Unwrap() error { return o.err }
 
-func openDoors(ctx context.Context, set Settings, public bool) (_ *doors, err error) {
+func openDoors(ctx *world, set Settings, public bool) (_ *doors, err error) {
 	d := &doors{}
 	d.missing.Store(&outage{what: "the record"})
-	listen := func(flag, addr string) net.Listener {
+	for _, one := range set.facing(public) {
+		l, cert := &d.public, &d.publicCert
+		if one.flag == "admin-listen" {
+			l, cert = &d.admin, &d.adminCert
+		}
+		if *cert, err = one.files(ctx.log); err != nil {
+			err = fail(exitUsage, "--%s-cert: %w", one.tlsFlag(), err)
+		} else if *l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", one.addr); err != nil {
+			err = fail(exitUnavailable, "--%s %s: %w; choose another, or port 0 for a free one", one.flag, one.addr, err)
+		}
 		if err != nil {
-			return nil
+			d.close()
+			return nil, err
 		}
-		var l net.Listener
-		if l, err = (&net.ListenConfig{}).Listen(ctx, "tcp", addr); err != nil {
-			err = fail(exitUnavailable, "--%s %s: %w; choose another, or port 0 for a free one", flag, addr, err)
-		}
-		return l
-	}
-	d.admin = listen("admin-listen", set.AdminListen)
-	if public {
-		d.public = listen("listen", set.Listen)
-	}
-	if err != nil {
-		d.close()
-		return nil, err
 	}
 	for _, l := range d.all() {
-		keeper := &http.Server{Handler: d.answer(l == d.admin), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10}
+		cert := d.publicCert
+		if l == d.admin {
+			cert = d.adminCert
+		}
+		keeper := &http.Server{Handler: d.answer(l == d.admin, cert != nil), ReadHeaderTimeout: 5 * time.Second, ReadTimeout: 5 * time.Second, WriteTimeout: 5 * time.Second, MaxHeaderBytes: 8 << 10}
 		keeper.SetKeepAlivesEnabled(false) // the next request is for the node itself
 		d.keepers = append(d.keepers, keeper)
-		d.served.Go(func() { _ = keeper.Serve(lent{l}) }) // it has nothing to tell but that it was ended
+		d.served.Go(func() { _ = keeper.Serve(secured(lent{l}, cert)) }) // it has nothing to tell but that it was ended
 	}
 	return d, nil
+}
+
+// secured is a listener that speaks TLS, if there is a certificate.
+func secured(l net.Listener, cert *certs.Files) net.Listener {
+	if cert == nil {
+		return l
+	}
+	return tls.NewListener(l, cert.Config())
+}
+
+// doorURL is a listener's address for people; "": there is none.
+func doorURL(l net.Listener, cert *certs.Files) string {
+	switch {
+	case l == nil:
+		return ""
+	case cert != nil:
+		return "https://" + l.Addr().String()
+	}
+	return "http://" + l.Addr().String()
 }
 
 func (d *doors) all() (out []net.Listener) {
@@ -76,8 +102,11 @@ func (d *doors) all() (out []net.Listener) {
 
 // answer speaks for a node that cannot work yet. Operators hear why, strangers
 // only what.
-func (d *doors) answer(operators bool) http.Handler {
+func (d *doors) answer(operators, secure bool) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if secure {
+			w.Header().Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		w.Header().Set("Cache-Control", "no-store")
 		if r.URL.Path == "/healthz" {
 			w.Header().Set("Content-Type", "application/json")
@@ -172,13 +201,23 @@ func openNode(ctx *world, set Settings, at Backends, roles []string) (*node, err
 		d.missing.Store(away)
 		if away.what != said || time.Since(when) > remindEach {
 			said, when = away.what, time.Now()
-			ctx.log.Warn("nothing is served until a backend answers", "backend", away.what, "at", away.where, "err", away.err, "cure", "start it, or set "+away.flags, "healthz", "http://"+d.admin.Addr().String())
+			ctx.log.Warn("nothing is served until a backend answers", "backend", away.what, "at", away.where, "err", away.err, "cure", "start it, or set "+away.flags, "healthz", doorURL(d.admin, d.adminCert))
 		}
 		select {
 		case <-time.After(pause):
 		case <-ctx.Done():
 			d.close()
 			return nil, context.Cause(ctx)
+		}
+	}
+}
+
+// register exposes when the certificates end.
+func (d *doors) register(reg *prometheus.Registry) {
+	for name, cert := range map[string]*certs.Files{"public": d.publicCert, "admin": d.adminCert} {
+		if cert != nil {
+			reg.MustRegister(prometheus.NewGaugeFunc(prometheus.GaugeOpts{Name: "flashsale_tls_certificate_ends_seconds", Help: "When the listener's certificate ends, as Unix time.",
+				ConstLabels: prometheus.Labels{"listener": name}}, func() float64 { return float64(cert.NotAfter().Unix()) }))
 		}
 	}
 }

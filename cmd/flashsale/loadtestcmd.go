@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/certs"
 	"github.com/flashsale-engine/flashsale/loadtest"
 )
 
@@ -59,7 +60,11 @@ func (c *loadtestCmd) Run(w *world) error {
 			c.SKUs = append(c.SKUs, it.SKU)
 		}
 	}
-	config := loadtest.Config{API: c.API, Sale: c.Sale, SKUs: c.SKUs, BuyerKey: []byte(key), Audience: c.Audience, Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
+	trust, err := certs.Client(c.CAFile)
+	if err != nil {
+		return fail(exitUsage, "--ca-file: %w", err)
+	}
+	config := loadtest.Config{TLS: trust, API: c.API, Sale: c.Sale, SKUs: c.SKUs, BuyerKey: []byte(key), Audience: c.Audience, Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
 		Quantity: c.Quantity, PaymentMethod: c.PaymentMethod, Abandon: c.Abandon, Hesitate: c.Hesitate, Wait: c.Wait, Connections: c.Connections, Seed: c.Seed,
 		Stock: stock, Limit: sale.PerBuyerLimit, Verify: c.verify}
 	if !c.Quiet {

@@ -94,6 +94,7 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 		}
 	}
 	n.onClose(d.close)
+	d.register(n.reg)
 	return n, nil
 }
 
@@ -276,21 +277,16 @@ func (n *node) openServers(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log, Secure: n.doors.adminCert != nil})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}
 	return n.openPublic(ctx)
 }
 
-func (n *node) publicURL() string {
-	if n.doors.public == nil {
-		return ""
-	}
-	return "http://" + n.doors.public.Addr().String()
-}
+func (n *node) publicURL() string { return doorURL(n.doors.public, n.doors.publicCert) }
 
-func (n *node) adminURL() string { return "http://" + n.doors.admin.Addr().String() }
+func (n *node) adminURL() string { return doorURL(n.doors.admin, n.doors.adminCert) }
 
 // webhooks takes events from the payment providers that can verify them.
 type webhooks struct{ *node }

@@ -26,7 +26,7 @@ func (n *node) run(ctx context.Context, announce func() error) error {
 	}
 	n.doors.handOver()
 	g, broken := errgroup.WithContext(ctx)
-	g.Go(func() error { return n.admin.Serve(n.doors.admin) })
+	g.Go(func() error { return n.admin.Serve(secured(n.doors.admin, n.doors.adminCert)) })
 	if n.public != nil {
 		g.Go(func() error { return n.public.Serve(n.doors.public) })
 	}

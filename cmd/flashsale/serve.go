@@ -111,9 +111,12 @@ type configPrintCmd struct {
 
 func (c *configPrintCmd) Run(w *world) error {
 	all := map[string]any{}
-	for _, part := range []any{c.Settings, c.Backends} {
+	for _, part := range []any{c.Settings, c.Exposure, c.Backends} {
 		v := reflect.ValueOf(part)
 		for i := range v.NumField() {
+			if v.Type().Field(i).Anonymous {
+				continue
+			}
 			all[flagName(v.Type().Field(i).Name)] = shown(v.Type().Field(i).Name, v.Field(i).Interface())
 		}
 	}

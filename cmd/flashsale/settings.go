@@ -25,8 +25,9 @@ type Backends struct {
 
 // Settings configure a node.
 type Settings struct {
-	Listen      string   `help:"Public listener; port 0 picks one." default:"127.0.0.1:8080" placeholder:"ADDR"`
-	AdminListen string   `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
+	Listen      string `help:"Public listener; port 0 picks one." default:"127.0.0.1:8080" placeholder:"ADDR"`
+	AdminListen string `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
+	Exposure    `embed:""`
 	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN"`
 
 	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
@@ -122,6 +123,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	if public {
 		s.validateBuyers(&p)
 	}
+	s.validateExposure(&p, public)
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
 	return p.err()
