@@ -27,8 +27,12 @@ type exchange struct {
 	param  string // the path's id
 	id     []byte // the request's
 	buyer  string
+	from   client // where it comes from
 	start  time.Time
 	origin *origin // whose page it comes from; nil: nobody minds
+
+	quota   engine.Quota // how its limit stands, if that is to be told
+	counted bool         // by who the buyer is
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
@@ -43,6 +47,7 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
 	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
+	x.from, x.quota, x.counted = client{}, engine.Quota{}, false
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -63,6 +68,9 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 	x.http, x.route, x.param, x.start = c, &s.metrics.routes[at], s.names.of(param), s.opt.Now()
 	x.head.read(c.Request.Header.RawHeaders())
 	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
+	if in, ok := c.Conn().(*conn); ok {
+		x.from = s.sender(in, &x.head)
+	}
 	working := s.inFlight.Add(1)
 	defer func() {
 		if p := recover(); p != nil {
@@ -106,6 +114,11 @@ func (s *Server) answer(x *exchange, working int64) error {
 	if preflight {
 		return x.allow()
 	}
+	if x.route == &s.metrics.routes[atReservations] {
+		if err := s.passPlace(x, true); err != nil {
+			return err
+		}
+	}
 	if m.buyer {
 		c.Response.Header.SetCanonical(headerCacheControl, noStore)
 		who, err := s.buyers.authenticate(x.head.authorization, x.start)
@@ -114,6 +127,11 @@ func (s *Server) answer(x *exchange, working int64) error {
 		}
 		if x.buyer = who.buyer; x.route == &s.metrics.routes[atBatch] && !who.batch {
 			return engine.E(engine.CodeForbidden, "the token lacks the scope %s", ScopeBatch)
+		}
+		if x.route.rank == holders {
+			if err := s.passHolder(x); err != nil {
+				return err
+			}
 		}
 	}
 	return m.handler(s, x)
@@ -154,7 +172,7 @@ func (s *Server) done(x *exchange) {
 	x.route.metrics.seconds.Observe(took.Seconds())
 	if s.opt.AccessLog {
 		s.opt.Log.Info("request", "request_id", string(x.id), "method", method, "route", x.route.pattern,
-			"status", status, "code", string(x.code), "took", took, "from", x.http.RemoteAddr().String())
+			"status", status, "code", string(x.code), "took", took, "from", x.where())
 	}
 }
 
@@ -184,6 +202,9 @@ func (x *exchange) common(contentType string) {
 	h.SetCanonical(headerRequestID, x.id)
 	h.SetCanonical(headerNoSniff, noSniff)
 	x.origin.mark(h)
+	if x.quota.Most > 0 {
+		x.standing()
+	}
 }
 
 func (x *exchange) set(name, value string) { x.http.Response.Header.Set(name, value) }

@@ -21,17 +21,33 @@ type listener struct {
 	stopped <-chan struct{}
 }
 
-// Accept waits for a connection, through passing shortages.
+// Accept waits for a connection whose place may have one more.
 func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.accept()
+		if err != nil {
+			return nil, err
+		}
+		from, proxied := l.server.peer(c)
+		if !l.server.neighbours.enter(&from) {
+			l.server.tooMany(c)
+			continue
+		}
+		l.open.Add(1)
+		made := &conn{Conn: c, open: l.open, server: l.server, from: from, proxied: proxied}
+		made.direct.open(c)
+		made.in.open(c)
+		l.server.taken.Store(made, nil)
+		return made, nil
+	}
+}
+
+// accept waits for a connection, through passing shortages.
+func (l *listener) accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			l.open.Add(1)
-			made := &conn{Conn: c, open: l.open, server: l.server}
-			made.direct.open(c)
-			made.in.open(c)
-			l.server.taken.Store(made, nil)
-			return made, nil
+			return c, nil
 		}
 		if !shortage(err) {
 			return nil, err

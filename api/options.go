@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -48,7 +49,19 @@ type Options struct {
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144
-	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
+
+	// MaxConnsPerIP is how many connections may be open from one IPv4 address or one
+	// IPv6 network of 64 bits; 0, the default, is no limit. It is not for loopback, nor
+	// for TrustedProxies.
+	MaxConnsPerIP int
+	// TrustedProxies are the peers that are believed about whom they forward for, as
+	// ForwardedHeader says: X-Forwarded-For, the default, or Forwarded.
+	TrustedProxies  []netip.Prefix
+	ForwardedHeader string
+	// Limits, if given, says how often somebody may come.
+	Limits Limits
+	// limitLoopback treats this machine as any other, which only a test wants.
+	limitLoopback bool
 
 	ReadTimeout    time.Duration // for one whole request to arrive; default 5 s
 	WriteTimeout   time.Duration // for one answer to leave; default 5 s

@@ -33,7 +33,7 @@ func (s *Server) quickly(c *conn, b []byte) bool {
 	x.head.read(raw)
 	lines, ok := quickReserve(textOf(body), x.cart[:0])
 	if x.head.plain(len(body)) && ok {
-		x.start = s.opt.Now()
+		x.start, x.from = s.opt.Now(), s.sender(c, &x.head)
 		if len(lines) == 1 && s.quickNo(c, x, known, lines[0]) || s.quickYes(c, x, known, lines) {
 			return true
 		}

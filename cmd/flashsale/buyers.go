@@ -19,6 +19,9 @@ func (n *node) openPublic(ctx context.Context) error {
 	}
 	o := api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
 		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log}
+	if err := n.openLimits(&o); err != nil {
+		return err
+	}
 	if n.set.BuyerJWKS != "" {
 		set, err := n.openKeySet(ctx)
 		if err != nil {
