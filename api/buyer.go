@@ -21,6 +21,9 @@ func (s *Server) reserve(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if err := s.passBuyer(x, x.param, true); err != nil {
+		return err
+	}
 	var room [4]engine.CartLine
 	lines, plain := quickReserve(string(body), room[:0])
 	if !plain {
@@ -102,6 +105,9 @@ func (s *Server) checkout(x *exchange) error {
 	pay, bad := checkoutBody(body)
 	if bad != nil {
 		return bad.refusal()
+	}
+	if err := s.passMethod(x, pay.method); err != nil {
+		return err
 	}
 	wait, waitSet := preferWait(x.http.Request.Header.PeekAll("Prefer"), s.opt.MaxWait)
 	ctx, done := s.work(s.opt.MaxWait)

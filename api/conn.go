@@ -33,6 +33,9 @@ type conn struct {
 	lost   bool // whether that is not known any more
 	quick  bool // whether there was a quick answer
 
+	from    client // where it comes from
+	proxied bool   // by a proxy, which says in each request from where
+
 	resting atomic.Bool // whether its last request was taken the quick way
 	flight  flight
 	in      inbound
@@ -58,6 +61,7 @@ func (c *conn) Close() error {
 		defer c.open.Add(-1)
 		if c.server != nil {
 			c.server.taken.Delete(c)
+			c.server.neighbours.leave(&c.from)
 		}
 	}
 	if c.secure { // it says goodbye, for which one that does not read makes it wait

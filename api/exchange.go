@@ -27,10 +27,14 @@ type exchange struct {
 	param  string // the path's id
 	id     []byte // the request's
 	buyer  string
+	from   client // where it comes from
 	start  time.Time
 	asks   bool    // it is counted among those who ask for stock
 	secure bool    // it came over TLS
 	origin *origin // whose page it comes from; nil: nobody minds
+
+	quota   engine.Quota // how its limit stands, if that is to be told
+	counted bool         // by who the buyer is
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
@@ -46,6 +50,7 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) free() {
 	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
 	x.asks, x.secure = false, false
+	x.from, x.quota, x.counted = client{}, engine.Quota{}, false
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -86,6 +91,9 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 	x.route, x.param = &s.metrics.routes[at], s.names.of(param)
 	x.head.read(c.Request.Header.RawHeaders())
 	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
+	if in, ok := c.Conn().(*conn); ok {
+		x.from = s.sender(in, &x.head)
+	}
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)
 	}
@@ -117,6 +125,9 @@ func (s *Server) answer(x *exchange, working int64) error {
 		return x.allow()
 	}
 	if x.route == &s.metrics.routes[atReservations] {
+		if err := s.passPlace(x, true); err != nil {
+			return err
+		}
 		if x.asks = s.pressure.enter(1, x.start.Sub(began)); !x.asks {
 			return turnedAway(newcomers)
 		}
@@ -128,6 +139,11 @@ func (s *Server) answer(x *exchange, working int64) error {
 		}
 		if x.buyer = who.buyer; x.route == &s.metrics.routes[atBatch] && !who.batch {
 			return engine.E(engine.CodeForbidden, "the token lacks the scope %s", ScopeBatch)
+		}
+		if x.route.rank == holders {
+			if err := s.passHolder(x); err != nil {
+				return err
+			}
 		}
 	}
 	return m.handler(s, x)
@@ -168,7 +184,7 @@ func (s *Server) done(x *exchange) {
 	x.route.metrics.seconds.Observe(took.Seconds())
 	if s.opt.AccessLog {
 		s.opt.Log.Info("request", "request_id", string(x.id), "method", method, "route", x.route.pattern,
-			"status", status, "code", string(x.code), "took", took, "from", x.http.RemoteAddr().String())
+			"status", status, "code", string(x.code), "took", took, "from", x.where())
 	}
 }
 
@@ -204,6 +220,9 @@ func (x *exchange) common(contentType string) {
 		h.SetCanonical(headerCSP, csp)
 	}
 	x.origin.mark(h)
+	if x.quota.Most > 0 {
+		x.standing()
+	}
 }
 
 // What every answer says to browsers: see docs/security.md.

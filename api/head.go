@@ -23,6 +23,9 @@ type head struct {
 	expect         field
 	contentType    field
 	origin         field
+	forwarded      field
+	forwardedFor   field // X-Forwarded-For
+	raw            []byte
 	folded         bool // a value goes on in a second line
 	wrong          bool // a line that is no name, colon, value, CR and LF
 	odd            bool // a line that is wrong, or has not a plain name, a colon, a printable value, CR and LF; or a trailer
@@ -43,7 +46,7 @@ func (f *field) add(value []byte) {
 
 // read walks the headers.
 func (h *head) read(raw []byte) {
-	*h = head{}
+	*h = head{raw: raw}
 	for len(raw) > 0 {
 		line := raw
 		if i := bytes.IndexByte(raw, '\n'); i >= 0 {
@@ -83,9 +86,11 @@ func (h *head) line(line []byte) {
 		if named("authorization") {
 			h.authorization.add(line[colon+1:])
 		}
-	case len("idempotency-key"):
+	case len("idempotency-key"): // as long as X-Forwarded-For
 		if named("idempotency-key") {
 			h.idempotencyKey.add(line[colon+1:])
+		} else if named("x-forwarded-for") {
+			h.forwardedFor.add(line[colon+1:])
 		}
 	case len("x-request-id"): // as long as Content-Type
 		if named("x-request-id") {
@@ -119,11 +124,25 @@ func (h *head) line(line []byte) {
 		if named("trailer") {
 			h.odd = true
 		}
+	case len("forwarded"):
+		if named("forwarded") {
+			h.forwarded.add(line[colon+1:])
+		}
 	case len("host"):
 		if named("host") {
 			h.host.add(line[colon+1:])
 		}
 	}
+}
+
+// all gives every value of a header, in order. Its name is in lower case.
+func (h *head) all(name string) (values [][]byte) {
+	for line := range bytes.Lines(h.raw) {
+		if n, value, ok := bytes.Cut(line, []byte{':'}); ok && strings.EqualFold(string(n), name) {
+			values = append(values, bytes.Trim(value, " \t\r\n"))
+		}
+	}
+	return values
 }
 
 // printable says whether b has only bytes from space to ~, eight at a time.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"net"
+	"net/netip"
 	"strconv"
 	"strings"
 	"sync"
@@ -49,8 +50,9 @@ func TestThePlainWayOfAReservationDoesNotAllocate(t *testing.T) {
 }
 
 func TestAQuickAnswerDoesNotAllocate(t *testing.T) {
-	r, ways := held(anyBuyer), 0
+	r, ways, limits := held(anyBuyer), 0, &generous{}
 	d := open(t, &fake{}, func(o *Options) {
+		o.Limits = limits
 		o.ReserveThen = func(_ context.Context, _ engine.ReserveRequest, who engine.OnReserve) { ways++; who.Reserved(&r, nil) }
 		o.SoldOut = func(string, string, string, int) error { ways++; return gone }
 	})
@@ -65,7 +67,7 @@ func TestAQuickAnswerDoesNotAllocate(t *testing.T) {
 	}()
 	socket, err := ln.Accept()
 	must(t, err)
-	c := &conn{Conn: socket, open: new(atomic.Int64), server: d.server}
+	c := &conn{Conn: socket, open: new(atomic.Int64), server: d.server, from: clientAt(netip.MustParseAddr("192.0.2.1"))}
 	c.direct.open(socket)
 	defer func() { _ = c.Close() }()
 	request := []byte(shoeRequest(t, anyBuyer).String())
@@ -82,6 +84,9 @@ func TestAQuickAnswerDoesNotAllocate(t *testing.T) {
 		if n != 0 || ways != 1001 {
 			t.Errorf("%s: %v allocations, asked %d times", way, n, ways)
 		}
+	}
+	if limits.asked < 2*1001 {
+		t.Errorf("limits were asked %d times", limits.asked)
 	}
 }
 

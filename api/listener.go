@@ -20,15 +20,32 @@ type listener struct {
 	stopped <-chan struct{}
 }
 
-// Accept waits for a connection, through passing shortages.
+// Accept waits for a connection whose place may have one more.
 func (l *listener) Accept() (net.Conn, error) {
+	for {
+		c, err := l.accept()
+		if err != nil {
+			return nil, err
+		}
+		from, proxied := l.server.peer(c)
+		if !l.server.neighbours.enter(&from) {
+			l.server.tooMany(c)
+			continue
+		}
+		l.server.conns.Add(1)
+		made := l.server.connect(c)
+		made.from, made.proxied = from, proxied
+		l.server.taken.Store(made, nil)
+		return made, nil
+	}
+}
+
+// accept waits for a connection, through passing shortages.
+func (l *listener) accept() (net.Conn, error) {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, time.Second) {
 		c, err := l.Listener.Accept()
 		if err == nil {
-			l.server.conns.Add(1)
-			made := l.server.connect(c)
-			l.server.taken.Store(made, nil)
-			return made, nil
+			return c, nil
 		}
 		if !shortage(err) {
 			return nil, err

@@ -18,6 +18,7 @@ type metrics struct {
 	routes   [routeCount]route
 	requests *prometheus.CounterVec
 	lines    *prometheus.CounterVec
+	turned   prometheus.Counter
 }
 
 // routeMetrics holds a route's series. Counters are found in a map that is
@@ -68,7 +69,11 @@ func newMetrics(reg prometheus.Registerer, s *Server) (*metrics, error) {
 	for r := holders; r < rankCount; r++ {
 		room.WithLabelValues(rankNames[r]).Set(float64(r.room(s.opt.MaxInFlight)))
 	}
-	for _, c := range []prometheus.Collector{m.requests, m.lines, seconds, gauge, asking, most, room} {
+	m.turned = prometheus.NewCounter(prometheus.CounterOpts{
+		Name: "flashsale_limit_connections_refused_total",
+		Help: "Connections that were refused because their address has as many open as one may have.",
+	})
+	for _, c := range []prometheus.Collector{m.requests, m.lines, m.turned, seconds, gauge, asking, most, room} {
 		if err := reg.Register(c); err != nil {
 			return nil, fmt.Errorf("api: metrics: %w", err)
 		}

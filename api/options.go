@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
@@ -47,8 +48,8 @@ type Options struct {
 	// that request waits for it; it should take a second at most.
 	UnknownKid func()
 
-	// Unguarded believes what plain requests for stock say of who sends them. It is
-	// there to measure what the door's guards cost, and for nothing else.
+	// Unguarded believes what plain requests for stock say of who sends them, and does
+	// not count who asks. It is there to measure what that costs, and for nothing else.
 	Unguarded bool
 
 	// TLS, if given, is spoken on every connection; NextProtos must be HTTP/1.1 alone.
@@ -61,7 +62,19 @@ type Options struct {
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144
-	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
+
+	// MaxConnsPerIP is how many connections may be open from one IPv4 address or one
+	// IPv6 network of 64 bits; 0, the default, is no limit. It is not for loopback, nor
+	// for TrustedProxies.
+	MaxConnsPerIP int
+	// TrustedProxies are the peers that are believed about whom they forward for, as
+	// ForwardedHeader says: X-Forwarded-For, the default, or Forwarded.
+	TrustedProxies  []netip.Prefix
+	ForwardedHeader string
+	// Limits, if given, says how often somebody may come.
+	Limits Limits
+	// limitLoopback treats this machine as any other, which only a test wants.
+	limitLoopback bool
 
 	ReadTimeout    time.Duration // for one whole request to arrive; default 5 s
 	WriteTimeout   time.Duration // for one answer to leave; default 5 s

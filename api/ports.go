@@ -2,6 +2,7 @@ package api
 
 import (
 	"context"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -28,6 +29,22 @@ type Views interface {
 	SaleView(ctx context.Context, sale string) (*engine.Sale, []engine.Counters, error)
 	// Ready says whether this node can serve buyers; its error says what is missing.
 	Ready(ctx context.Context) error
+}
+
+// Limits says how often somebody may come. It is nobody's to fail: one that cannot
+// ask around goes by what it knows.
+type Limits interface {
+	// Count counts one request if that needs nobody else. It must neither wait nor
+	// allocate, and keeps neither of the names. Perhaps: Settle it.
+	Count(l engine.Limit, who, where string, now time.Time) engine.Quota
+	// Settle counts one request, after waiting for tens of milliseconds at most: Within
+	// or Beyond.
+	Settle(l engine.Limit, who, where string, now time.Time) engine.Quota
+	// Note counts what has happened, within the limit or beyond, or takes it back: n
+	// is 1 or -1. It does not wait.
+	Note(l engine.Limit, who, where string, n int, now time.Time)
+	// Used says whether a limit is used up, and counts nothing. It does not wait.
+	Used(l engine.Limit, who, where string, now time.Time) engine.Quota
 }
 
 // Webhooks takes what payment providers send about payments.

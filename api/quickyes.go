@@ -3,8 +3,11 @@ package api
 import (
 	"bufio"
 	"bytes"
+	"errors"
 	"net/http"
 	"runtime/debug"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -21,8 +24,8 @@ import (
 
 // quickYes asks for a reservation, or says no. x is the answer's from then on.
 func (s *Server) quickYes(c *conn, x *exchange, sale *soldFrom, lines []engine.CartLine) bool {
-	if s.opt.ReserveThen == nil || s.draining.Load() {
-		return false
+	if s.opt.ReserveThen == nil || s.draining.Load() || s.passPlace(x, false) != nil {
+		return false // what is not plainly within its limits is not counted yet
 	}
 	if s.inFlight.Add(1) > newcomers.room(s.opt.MaxInFlight) || !s.pressure.enter(1, x.start.Sub(began)) {
 		s.inFlight.Add(-1)
@@ -53,7 +56,15 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 		x.Reserved(nil, err)
 		return
 	}
+	x.buyer = who.buyer
 	key := textOf(bareKey(x.head.idempotencyKey.value))
+	if err := s.passBuyer(x, x.sale.id, false); errors.Is(err, errWaits) {
+		go s.askLater(x, strings.Clone(key), keep(lines))
+		return
+	} else if err != nil {
+		x.Reserved(nil, err)
+		return
+	}
 	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
 }
 
@@ -64,6 +75,30 @@ func (s *Server) whoAsks(x *exchange) (bearer, error) {
 		}
 	}
 	return s.buyers.authenticate(x.head.authorization, x.start)
+}
+
+// askLater is ask for who has to wait for what limits say. The request has gone by then.
+func (s *Server) askLater(x *exchange, key string, lines []engine.CartLine) {
+	defer func() {
+		if p := recover(); p != nil {
+			s.panicked(x, p)
+			x.Reserved(nil, engine.E(engine.CodeInternal, ""))
+		}
+	}()
+	if err := s.passBuyer(x, x.sale.id, true); err != nil {
+		x.Reserved(nil, err)
+		return
+	}
+	s.opt.ReserveThen(s.limits.get(s.opt.Now()), engine.ReserveRequest{Sale: x.sale.id, Buyer: x.buyer, IdempotencyKey: key, Lines: lines}, x)
+}
+
+// keep copies a cart whose names are a request's.
+func keep(lines []engine.CartLine) []engine.CartLine {
+	lines = slices.Clone(lines)
+	for i := range lines {
+		lines[i].SKU = strings.Clone(lines[i].SKU)
+	}
+	return lines
 }
 
 // rooms are where answers are put together. One that has just been used is in the
@@ -124,7 +159,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 			answer, status, last = s.usually(x, nil, engine.E(engine.CodeInternal, ""))
 		}
 	}()
-	if err == nil && !r.Replayed && !s.draining.Load() {
+	if err == nil && !r.Replayed && !s.draining.Load() && x.quota.Most == 0 {
 		if answer = s.appendYes(room, r, x, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}

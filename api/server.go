@@ -17,6 +17,7 @@ type Server struct {
 	http     *fasthttp.Server
 	buyers   *verifier
 	origins  origins
+	proxies  proxies
 	metrics  *metrics
 	faults   *faultLog
 	sales    *saleCache
@@ -28,7 +29,9 @@ type Server struct {
 	pressure pressure
 	conns    atomic.Int64 // open connections
 	taken    sync.Map     // and which: *conn
-	draining atomic.Bool
+
+	neighbours neighbours // who they are
+	draining   atomic.Bool
 
 	base context.Context // of every engine call; ends when Shutdown gives up waiting
 	stop context.CancelFunc
@@ -49,7 +52,11 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opt: o, buyers: v, origins: from, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
+	near, err := newProxies(o)
+	if err != nil {
+		return nil, err
+	}
+	s := &Server{opt: o, buyers: v, origins: from, proxies: near, neighbours: neighbours{most: o.MaxConnsPerIP, open: map[[9]byte]int{}}, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
 	s.limits.base, s.limits.limit = s.base, o.RequestTimeout
@@ -68,7 +75,6 @@ func New(o Options) (*Server, error) {
 		WriteTimeout:       o.WriteTimeout,
 		IdleTimeout:        o.IdleTimeout,
 		Concurrency:        o.MaxConnections,
-		MaxConnsPerIP:      o.MaxConnsPerIP,
 
 		CloseOnShutdown:              true,
 		NoDefaultServerHeader:        true,

@@ -23,6 +23,9 @@ func (n *node) openPublic(ctx context.Context) error {
 		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded,
 		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log,
 	}
+	if err := n.openLimits(&o); err != nil {
+		return err
+	}
 	if n.set.BuyerJWKS != "" {
 		set, err := n.openKeySet(ctx)
 		if err != nil {

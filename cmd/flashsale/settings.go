@@ -39,6 +39,14 @@ type Settings struct {
 	MaxInFlight     int           `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
 	TargetLatency   time.Duration `help:"What the answer to a request for stock may take on average. If it takes longer, fewer may ask at once, and the others are told 503 overloaded at once. 0: --max-in-flight alone decides." default:"250ms"`
 
+	Limit           []string `help:"How often somebody may come: NAME=MOST/WINDOW, as buyer=60/10s, or NAME=off; repeatable. Names and defaults are in docs/limits.md." placeholder:"LIMIT"`
+	LimitFree       float64  `help:"Part of a limit that a node gives without asking the others, by way of Redis." default:"0.5"`
+	LimitKeys       int      `help:"Buyers and addresses whose requests a node remembers, 26 to 52 bytes each." default:"262144"`
+	DoorSecret      string   `help:"Secret of 16 bytes or more, the same on all nodes, under which limits hide names at Redis and challenges are signed; default: made of --buyer-key, or else of the admin tokens." placeholder:"SECRET"`
+	TrustedProxies  []string `help:"Networks of the proxies that are believed about whom they forward for, as 10.0.0.0/8; none: nobody is." placeholder:"CIDR"`
+	ForwardedHeader string   `help:"The header in which they say it: X-Forwarded-For or Forwarded. They must set it, or append to it, in every request." default:"X-Forwarded-For" placeholder:"NAME"`
+	MaxConnsPerIP   int      `help:"Open connections from one IPv4 address or IPv6 /64; not for loopback and trusted proxies. 0: no limit." default:"2048"`
+
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
@@ -62,7 +70,7 @@ type Settings struct {
 	MaxWait        time.Duration `help:"The longest wait that a client may ask for." default:"30s"`
 	MaxAttempts    int           `help:"Payment attempts per reservation." default:"5"`
 
-	Unguarded bool          `help:"For benchmarks on loopback: believe who plain requests for stock say they come from." hidden:""`
+	Unguarded bool          `help:"For benchmarks on loopback: believe who plain requests for stock say they come from, and count nobody." hidden:""`
 	Fault     string        `help:"For tests: what is to go wrong, as kill@POINT#N or dice@SEED#PERCENT." hidden:""`
 	ClockSkew time.Duration `help:"For tests: how far this node's clock is wrong." hidden:""`
 
@@ -148,6 +156,7 @@ func (s *Settings) validateBuyers(p *problems) {
 	if s.TargetLatency != 0 && (s.TargetLatency < 10*time.Millisecond || s.TargetLatency > 10*time.Second) {
 		p.add("target-latency: %s is neither 0 nor between 10ms and 10s", s.TargetLatency)
 	}
+	s.validateLimits(p)
 }
 
 func (s *Settings) validateKeys(p *problems) {
