@@ -102,7 +102,6 @@ var cases = []testCase{
 		terms := w.terms()
 		terms.OpensAt = w.now().Add(2 * w.tick)
 		w.ok(w.q.Arm(w.Context(), w.r, terms))
-		w.refused(w.q.Start(w.Context(), w.r), engine.CodeSaleNotOpen)
 		is(w, w.join(1).Place, -1)
 		w.wait(2 * w.tick)
 		is(w, w.join(2).Place, 1) // late: not among those that are shuffled
@@ -327,7 +326,7 @@ var cases = []testCase{
 		for i := range 200 {
 			all.Go(func() {
 				if i == 100 {
-					if err := w.q.Start(w.Context(), w.r); err != nil {
+					if err := w.q.Start(w.Context(), w.r, w.now()); err != nil {
 						w.Error(err)
 					}
 				}

@@ -21,6 +21,7 @@ var (
 	armScript     = assemble("arm")
 	dropScript    = assemble("drop")
 	startScript   = assemble("room", "start")
+	takeScript    = assemble("room", "take")
 	closeScript   = assemble("room", "close")
 	statusScript  = assemble("room", "status")
 	joinScript    = assemble("room", "waiter", "join")

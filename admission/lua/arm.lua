@@ -1,7 +1,7 @@
 -- arm.lua: makes the room. Repeating it changes nothing.
 --
 -- takes    KEYS: 1 room; ARGV: 1 epoch, 2 commitment, 3 seed (hex), 4 opens (ms; 0:
---          when start.lua is called), 5 lease (ms), 6 use (ms)
+--          when start.lua says so), 5 lease (ms), 6 use (ms)
 -- touches  room
 -- returns  1 made, 0 was there with the same terms, -1 was there with others;
 --          error LOST if a later generation is there
@@ -25,5 +25,6 @@ for i = 1, #names do
   call('HSET', KEYS[1], names[i], ARGV[i])
 end
 call('HSET', KEYS[1], 'state', 'armed', 'n', -1, 'opened', 0, 'joined', 0, 'front', 0, 'entries', 0, 'settled', 0,
-  'claimed', 0, 'left', 0, 'lapsed', 0, 'holed', 0, 'rate', 0, 'reach', -1, 'limit', '')
+  'claimed', 0, 'left', 0, 'lapsed', 0, 'holed', 0, 'inside', 0, 'took', 0, 'units', 0, 'passed', 0, 'over', 0,
+  'rate', 0, 'reach', -1, 'limit', '', 'runner', '', 'runs', 0)
 return 1
