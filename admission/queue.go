@@ -22,12 +22,15 @@ type Options struct {
 	CallTimeout time.Duration
 	// PoolSize bounds connections to Redis (per cluster node). Default 32.
 	PoolSize int
+	// MaxQueue is how many calls may wait; more are told CodeOverloaded. Default 16,384.
+	MaxQueue int
 }
 
 // Queue is the waiting rooms at one Redis. It is safe for concurrent use.
 type Queue struct {
 	opt    Options
 	client redis.UniversalClient
+	lane   lane
 
 	mu     sync.Mutex
 	opened map[Room]*opened
@@ -41,11 +44,14 @@ func Open(o Options) (*Queue, error) {
 	if o.PoolSize == 0 {
 		o.PoolSize = 32
 	}
+	if o.MaxQueue == 0 {
+		o.MaxQueue = 16 << 10
+	}
 	c, err := redisdb.Connect(o.URL, o.CallTimeout, o.PoolSize)
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return &Queue{opt: o, client: c, opened: map[Room]*opened{}}, nil
+	return &Queue{opt: o, client: c, lane: lane{client: c, opt: o}, opened: map[Room]*opened{}}, nil
 }
 
 // Close gives the connections back. Nothing may be under way.

@@ -57,8 +57,10 @@ if last > over then
     passed = passed + (tonumber(still or 0))
   end
   call('HDEL', CLAIMS, unpack(seconds))
-  call('HINCRBY', ROOM, 'passed', text(passed))
-  call('HINCRBY', ROOM, 'inside', text(-passed))
+  if passed > 0 then
+    call('HINCRBY', ROOM, 'passed', text(passed))
+    call('HINCRBY', ROOM, 'inside', text(-passed))
+  end
   call('HSET', ROOM, 'over', text(last))
 end
 
