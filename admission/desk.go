@@ -101,10 +101,13 @@ func (d *Desk) room(ctx context.Context, sale string) (*engine.Sale, error) {
 // Arm implements engine.Rooms.
 func (d *Desk) Arm(ctx context.Context, s *engine.Sale) error {
 	r, a := roomOf(s), s.Admission
-	if err := d.queue.Drop(ctx, r); err != nil {
+	if err := d.queue.Arm(ctx, r, Terms{Seed: a.Seed, OpensAt: a.OpensAt, Lease: a.Lease, Use: a.Use}); err != nil {
 		return err
 	}
-	return d.queue.Arm(ctx, r, Terms{Seed: a.Seed, OpensAt: a.OpensAt, Lease: a.Lease, Use: a.Use})
+	if r.Epoch--; r.Epoch > 0 {
+		_ = d.queue.Drop(ctx, r) // nobody can use what is left of it; if it stays, it takes room
+	}
+	return nil
 }
 
 // Admit implements engine.Admissions.

@@ -58,7 +58,8 @@ func Open(o Options) (*Queue, error) {
 func (q *Queue) Close() error { return q.client.Close() }
 
 // Arm makes a room and fixes its terms; buyers may join from now on. It can be
-// repeated with the same terms. A room of an earlier epoch gives way to it.
+// repeated with the same terms, and with others until somebody has joined. A room of an
+// earlier epoch gives way to it.
 func (q *Queue) Arm(ctx context.Context, r Room, t Terms) error {
 	if err := r.validate(); err != nil {
 		return err

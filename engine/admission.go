@@ -40,8 +40,8 @@ const Regather = 15 * time.Second
 
 // Rooms makes waiting rooms.
 type Rooms interface {
-	// Arm makes the room of s.Admission's epoch, instead of whatever an arming of
-	// that epoch that was never committed may have left.
+	// Arm makes the room of s.Admission's epoch, instead of what an arming of that epoch
+	// may have left that was never committed; but not of one that somebody has joined.
 	Arm(ctx context.Context, s *Sale) error
 }
 
