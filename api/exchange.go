@@ -118,7 +118,7 @@ func (s *Server) answer(x *exchange, working int64) error {
 	if m.buyer {
 		c.Response.Header.SetCanonical(headerCacheControl, noStore)
 	}
-	if r := x.route.rank; r != supervisors && working > r.room(s.opt.MaxInFlight) {
+	if r := x.route.rankOf(m); r != supervisors && working > r.room(s.opt.MaxInFlight) {
 		return turnedAway(r)
 	}
 	if preflight {

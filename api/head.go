@@ -14,6 +14,7 @@ import (
 type head struct {
 	authorization  field
 	idempotencyKey field
+	admission      field // Admission-Token
 	requestID      field
 	encoding       field // Content-Encoding
 	transfer       field // Transfer-Encoding
@@ -86,11 +87,14 @@ func (h *head) line(line []byte) {
 		if named("authorization") {
 			h.authorization.add(line[colon+1:])
 		}
-	case len("idempotency-key"): // as long as X-Forwarded-For
-		if named("idempotency-key") {
+	case len("idempotency-key"): // as long as X-Forwarded-For and Admission-Token
+		switch {
+		case named("idempotency-key"):
 			h.idempotencyKey.add(line[colon+1:])
-		} else if named("x-forwarded-for") {
+		case named("x-forwarded-for"):
 			h.forwardedFor.add(line[colon+1:])
+		case named("admission-token"):
+			h.admission.add(line[colon+1:])
 		}
 	case len("x-request-id"): // as long as Content-Type
 		if named("x-request-id") {

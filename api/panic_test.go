@@ -16,6 +16,12 @@ type failing struct{}
 func (failing) Event(string, []byte, func(string) string) (engine.ProviderEvent, error) {
 	panic("secret")
 }
+func (failing) View(context.Context, string) (*engine.RoomView, error)          { panic("secret") }
+func (failing) Join(context.Context, string, string) (engine.RoomTicket, error) { panic("secret") }
+func (failing) Leave(context.Context, string, string) (string, error)           { panic("secret") }
+func (failing) Ticket(context.Context, string, uint64) (engine.RoomTicket, error) {
+	panic("secret")
+}
 func (failing) Keep(context.Context, engine.ProviderEvent) (bool, error) { panic("secret") }
 
 func allFailing() *fake {
@@ -32,7 +38,7 @@ func allFailing() *fake {
 
 func TestAPanicBehindAnyRouteIsOneRequestsFault(t *testing.T) {
 	d := openTCP(t, allFailing(), usualWay, func(o *Options) {
-		o.Webhooks = failing{}
+		o.Webhooks, o.Rooms = failing{}, failing{}
 		o.SaleCacheFor = -1
 	})
 	order, id := testID.Order(), testID.String()
@@ -42,7 +48,7 @@ func TestAPanicBehindAnyRouteIsOneRequestsFault(t *testing.T) {
 			case atHealth, atOpenAPI, atBatch: // they ask nobody; the last has a test of its own
 				continue
 			}
-			path := strings.NewReplacer("{sale}", "demo", "{provider}", "sandbox").Replace(r.pattern)
+			path := strings.NewReplacer("{sale}", "demo", "{provider}", "sandbox", "{ticket}", "7").Replace(r.pattern)
 			body := ""
 			switch {
 			case i == atOrder:

@@ -59,13 +59,13 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 	x.buyer = who.buyer
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	if err := s.passBuyer(x, x.sale.id, false); errors.Is(err, errWaits) {
-		go s.askLater(x, strings.Clone(key), keep(lines))
+		go s.askLater(x, engine.ReserveRequest{Sale: x.sale.id, Buyer: x.buyer, IdempotencyKey: strings.Clone(key), Lines: keep(lines), Admission: string(x.head.admission.value)})
 		return
 	} else if err != nil {
 		x.Reserved(nil, err)
 		return
 	}
-	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
+	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines, Admission: textOf(x.head.admission.value)}, x)
 }
 
 func (s *Server) whoAsks(x *exchange) (bearer, error) {
@@ -78,7 +78,7 @@ func (s *Server) whoAsks(x *exchange) (bearer, error) {
 }
 
 // askLater is ask for who has to wait for what limits say. The request has gone by then.
-func (s *Server) askLater(x *exchange, key string, lines []engine.CartLine) {
+func (s *Server) askLater(x *exchange, r engine.ReserveRequest) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(x, p)
@@ -89,7 +89,7 @@ func (s *Server) askLater(x *exchange, key string, lines []engine.CartLine) {
 		x.Reserved(nil, err)
 		return
 	}
-	s.opt.ReserveThen(s.limits.get(s.opt.Now()), engine.ReserveRequest{Sale: x.sale.id, Buyer: x.buyer, IdempotencyKey: key, Lines: lines}, x)
+	s.opt.ReserveThen(s.limits.get(s.opt.Now()), r, x)
 }
 
 // keep copies a cart whose names are a request's.

@@ -18,7 +18,7 @@ func (n *node) openPublic(ctx context.Context) error {
 		return &exit{exitUsage, err}
 	}
 	o := api.Options{
-		Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen,
+		Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, Rooms: n.desk, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen,
 		TLS: config(n.doors.publicCert), Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins,
 		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded,
 		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log,
