@@ -179,8 +179,8 @@ func (c *canvas) legend(p Panel, y float64) {
 	}
 	x := width - right
 	for i := len(names) - 1; i >= 0; i-- {
-		c.text(x, y, "", "end", names[i])
 		x -= float64(len([]rune(names[i]))) * perLetter
+		c.text(x, y, "", "start", names[i])
 		if i < len(p.Lines) {
 			c.add(`<line class="l s%d%s" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, c.colour[names[i]], dashes(p.Lines[i]), x-24, y-4, x-6, y-4)
 		} else {
