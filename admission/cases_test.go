@@ -1,7 +1,9 @@
 package admission_test
 
 import (
+	"errors"
 	"sync"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/admission"
 	"github.com/flashsale-engine/flashsale/engine"
@@ -27,6 +29,110 @@ var cases = []testCase{
 		other.Seed = seedOf(2)
 		w.refused(w.q.Arm(w.Context(), w.r, other), engine.CodeSaleLocked)
 		w.counted(1, 0, 0, 0)
+	}},
+	{"a room that nobody has joined is armed anew with other terms", func(w *world) {
+		w.arm()
+		other := w.terms()
+		other.Seed = seedOf(2)
+		w.ok(w.q.Arm(w.Context(), w.r, other))
+		is(w, w.status().Commitment, admission.Commitment("demo", seedOf(2)))
+	}},
+	{"the time of the opening can be moved until it has come", func(w *world) {
+		terms := w.terms()
+		terms.OpensAt = w.now().Add(100 * w.tick)
+		w.ok(w.q.Arm(w.Context(), w.r, terms))
+		w.join(1)
+		soon := w.now().Add(w.tick)
+		w.ok(w.q.Start(w.Context(), w.r, soon))
+		is(w, w.status().State, admission.Armed)
+		is(w, w.status().OpensAt.UnixMilli(), soon.UnixMilli())
+		w.wait(w.tick)
+		is(w, w.status().State, admission.Opened)
+		w.ok(w.q.Start(w.Context(), w.r, w.now().Add(w.tick)))
+		is(w, w.status().State, admission.Opened)
+		is(w, w.status().N, 1)
+	}},
+	{"one runner moves the front, and another once its lease is over", func(w *world) {
+		w.open(9)
+		step := admission.Step{To: 3, Runner: "a", Lease: w.tick}
+		s, err := w.q.Advance(w.Context(), w.r, step)
+		w.ok(err)
+		is(w, s.Front, 3)
+		is(w, s.Runner, "a")
+		other := admission.Step{From: 3, To: 5, Runner: "b", Lease: w.tick}
+		if _, err := w.q.Advance(w.Context(), w.r, other); !errors.Is(err, admission.ErrRunsElsewhere) {
+			w.Fatalf("%v", err)
+		}
+		is(w, w.status().Front, 3)
+		w.wait(w.tick)
+		s, err = w.q.Advance(w.Context(), w.r, other)
+		w.ok(err)
+		is(w, s.Front, 5)
+		step.From = 3 // late, from where it believes the front to be
+		if _, err := w.q.Advance(w.Context(), w.r, step); !errors.Is(err, admission.ErrRunsElsewhere) {
+			w.Fatalf("%v", err)
+		}
+		is(w, w.status().Front, 5)
+	}},
+	{"who is inside is known, and who took, and who went without", func(w *world) {
+		terms := w.terms()
+		terms.Lease, terms.Use = time.Minute, 2*time.Second // claims are counted by the second
+		w.ok(w.q.Arm(w.Context(), w.r, terms))
+		for i := range 5 {
+			w.join(i)
+		}
+		w.start()
+		w.to(5)
+		second := map[int64]admission.Taken{}
+		for i := range 3 {
+			at := w.claim(i).Expires.Add(-terms.Use).Unix()
+			if i > 0 {
+				second[at] = admission.Taken{Buyers: second[at].Buyers + 1, Units: second[at].Units + 2}
+			}
+		}
+		inside := func(inside, took, units, passed int64) {
+			w.Helper()
+			s := w.status()
+			if got, want := [4]int64{s.Inside, s.Took, s.Units, s.Passed}, [4]int64{inside, took, units, passed}; got != want {
+				w.Fatalf("inside, took, units, passed are %v, want %v", got, want)
+			}
+		}
+		inside(3, 0, 0, 0)
+		w.ok(w.q.Take(w.Context(), w.r, second))
+		inside(1, 2, 4, 0)
+		w.to(5)
+		inside(1, 2, 4, 0)
+		w.wait(4 * time.Second)
+		w.to(5)
+		inside(0, 2, 4, 1)
+		w.to(5)
+		inside(0, 2, 4, 1)
+		late := map[int64]admission.Taken{w.now().Unix() - 10: {Buyers: 1, Units: 1}}
+		w.ok(w.q.Take(w.Context(), w.r, late)) // it had counted as passed
+		inside(0, 3, 5, 0)
+	}},
+	{"to enter is to join, to claim when it is due, and to join again when that is over", func(w *world) {
+		w.open(2)
+		first := w.at(0, 2)
+		enter := func() admission.Ticket {
+			w.Helper()
+			t, err := w.q.Enter(w.Context(), w.r, key(first))
+			w.ok(err)
+			return t
+		}
+		is(w, enter().Standing, admission.Waiting)
+		w.to(1)
+		got := enter()
+		is(w, got.Standing, admission.Admitted)
+		is(w, enter(), got)
+		w.wait(w.terms().Use)
+		again := enter()
+		is(w, again.Number, 2)
+		is(w, again.Standing, admission.Waiting)
+		is(w, again.New, true)
+		w.to(3)
+		w.wait(w.terms().Lease)
+		is(w, enter().Number, 3) // it has lapsed, too
 	}},
 	{"the seed is secret until the opening, its commitment is not", func(w *world) {
 		w.arm()
@@ -102,7 +208,6 @@ var cases = []testCase{
 		terms := w.terms()
 		terms.OpensAt = w.now().Add(2 * w.tick)
 		w.ok(w.q.Arm(w.Context(), w.r, terms))
-		w.refused(w.q.Start(w.Context(), w.r), engine.CodeSaleNotOpen)
 		is(w, w.join(1).Place, -1)
 		w.wait(2 * w.tick)
 		is(w, w.join(2).Place, 1) // late: not among those that are shuffled
@@ -327,7 +432,7 @@ var cases = []testCase{
 		for i := range 200 {
 			all.Go(func() {
 				if i == 100 {
-					if err := w.q.Start(w.Context(), w.r); err != nil {
+					if err := w.q.Start(w.Context(), w.r, w.now()); err != nil {
 						w.Error(err)
 					}
 				}

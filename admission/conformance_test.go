@@ -170,7 +170,7 @@ func (w *world) join(buyer int) admission.Ticket {
 	return t
 }
 
-func (w *world) start() { w.Helper(); w.ok(w.q.Start(w.Context(), w.r)) }
+func (w *world) start() { w.Helper(); w.ok(w.q.Start(w.Context(), w.r, w.now())) }
 
 // open is a room with n buyers, 0 to n-1, that has been opened.
 func (w *world) open(n int) {

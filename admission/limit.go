@@ -7,7 +7,7 @@ type Limit string
 const (
 	LimitNone     Limit = "none"     // everybody has been reached
 	LimitStock    Limit = "stock"    // those inside can buy all that is left
-	LimitGate     Limit = "gate"     // the gate's headroom
+	LimitGate     Limit = "gate"     // the gate is slow or away
 	LimitWriter   Limit = "writer"   // orders wait to be written
 	LimitPayment  Limit = "payment"  // the provider is slow or away
 	LimitRamp     Limit = "ramp"     // nothing: the pace is still growing

@@ -36,7 +36,7 @@ type Reading struct {
 	PerBuyer  float64
 
 	// Of what must bear the load.
-	Gate           float64       // requests per second that the gate has to spare
+	GateLatency    time.Duration // how long the gate took for a look
 	WriterLag      time.Duration // age of the oldest order not yet written
 	Payment        Breaker
 	PaymentLatency time.Duration
@@ -157,12 +157,14 @@ func (p *Pace) adapt(r Reading, dt float64) {
 // strain says what is above its high water, and whether all is below its low one.
 func (p *Pace) strain(r Reading) (over Limit, calm bool) {
 	switch {
+	case r.GateLatency >= p.set.GateHigh:
+		return LimitGate, false
 	case r.WriterLag >= p.set.WriterHigh:
 		return LimitWriter, false
 	case r.PaymentLatency >= p.set.PaymentHigh:
 		return LimitPayment, false
 	}
-	return "", r.WriterLag < p.set.WriterHigh/4 && r.PaymentLatency < p.set.PaymentHigh/2
+	return "", r.GateLatency < p.set.GateHigh/2 && r.WriterLag < p.set.WriterHigh/4 && r.PaymentLatency < p.set.PaymentHigh/2
 }
 
 // allowed is the rate that the load and the operator leave, and which of them it is.
@@ -170,9 +172,6 @@ func (p *Pace) allowed(r Reading) (float64, Limit) {
 	rate, limit := p.rate, p.strained
 	if limit == "" {
 		limit = LimitRamp
-	}
-	if g := max(r.Gate, 0) / p.set.RequestsPerBuyer; g < rate {
-		rate, limit = g, LimitGate
 	}
 	if r.Cap > 0 && r.Cap < rate {
 		rate, limit = r.Cap, LimitOperator

@@ -110,8 +110,8 @@ func (s *saleSim) take(units int64) {
 
 // run goes on until the last unit is sold, and half a minute more.
 func (s *saleSim) run(t *testing.T) {
-	p := admission.NewPace(admission.Settings{})
-	s.r = admission.Reading{Joined: simWaiters, Available: simUnits, Gate: 4000, PerBuyer: 1.3}
+	p := admission.NewPace(admission.Settings{Most: 1000})
+	s.r = admission.Reading{Joined: simWaiters, Available: simUnits, PerBuyer: 1.3}
 	for ; s.soldOut == 0 || s.now < s.soldOut+30; s.now += 0.25 {
 		if s.now > 3600 {
 			t.Fatalf("after an hour: %+v", s.r)

@@ -7,14 +7,14 @@ import (
 
 // Settings of a pace; zero values take the defaults.
 type Settings struct {
-	Start            float64       // places per second at the opening, and after an outage. Default 50
-	Least            float64       // that strain leaves. Default 1
-	Most             float64       // places per second, ever. Default 5,000
-	Grow             float64       // places per second, each second, past the doubling. Default 20
-	RequestsPerBuyer float64       // that an admitted buyer makes at the gate. Default 4
-	WriterHigh       time.Duration // lag at which the rate is cut; calm is a quarter. Default 2 s
-	PaymentHigh      time.Duration // latency at which the rate is cut; calm is half. Default 3 s
-	CutEvery         time.Duration // how long a cut is given to show. Default 2 s
+	Start       float64       // places per second at the opening, and after an outage. Default 50
+	Least       float64       // that strain leaves. Default 1
+	Most        float64       // places per second, ever. Default 5,000
+	Grow        float64       // places per second, each second, past the doubling. Default 20
+	GateHigh    time.Duration // latency of the gate at which the rate is cut; calm is half. Default 100 ms
+	WriterHigh  time.Duration // lag at which the rate is cut; calm is a quarter. Default 2 s
+	PaymentHigh time.Duration // latency at which the rate is cut; calm is half. Default 3 s
+	CutEvery    time.Duration // how long a cut is given to show. Default 2 s
 	// Answer is how long after being reached nearly everybody has come who will: a few
 	// of a waiter's polls. Default 10 s.
 	Answer time.Duration
@@ -27,7 +27,7 @@ func (s Settings) withDefaults() Settings {
 	for _, f := range []struct {
 		field *float64
 		value float64
-	}{{&s.Start, 50}, {&s.Least, 1}, {&s.Most, 5000}, {&s.Grow, 20}, {&s.RequestsPerBuyer, 4}, {&s.LeastYield, 0.05}} {
+	}{{&s.Start, 50}, {&s.Least, 1}, {&s.Most, 5000}, {&s.Grow, 20}, {&s.LeastYield, 0.05}} {
 		if *f.field <= 0 {
 			*f.field = f.value
 		}
@@ -35,7 +35,7 @@ func (s Settings) withDefaults() Settings {
 	for _, f := range []struct {
 		field *time.Duration
 		value time.Duration
-	}{{&s.WriterHigh, 2 * time.Second}, {&s.PaymentHigh, 3 * time.Second}, {&s.CutEvery, 2 * time.Second}, {&s.Answer, 10 * time.Second}} {
+	}{{&s.GateHigh, 100 * time.Millisecond}, {&s.WriterHigh, 2 * time.Second}, {&s.PaymentHigh, 3 * time.Second}, {&s.CutEvery, 2 * time.Second}, {&s.Answer, 10 * time.Second}} {
 		if *f.field <= 0 {
 			*f.field = f.value
 		}

@@ -22,12 +22,15 @@ type Options struct {
 	CallTimeout time.Duration
 	// PoolSize bounds connections to Redis (per cluster node). Default 32.
 	PoolSize int
+	// MaxQueue is how many calls may wait; more are told CodeOverloaded. Default 16,384.
+	MaxQueue int
 }
 
 // Queue is the waiting rooms at one Redis. It is safe for concurrent use.
 type Queue struct {
 	opt    Options
 	client redis.UniversalClient
+	lane   lane
 
 	mu     sync.Mutex
 	opened map[Room]*opened
@@ -41,18 +44,22 @@ func Open(o Options) (*Queue, error) {
 	if o.PoolSize == 0 {
 		o.PoolSize = 32
 	}
+	if o.MaxQueue == 0 {
+		o.MaxQueue = 16 << 10
+	}
 	c, err := redisdb.Connect(o.URL, o.CallTimeout, o.PoolSize)
 	if err != nil {
 		return nil, fmt.Errorf("admission: %w", err)
 	}
-	return &Queue{opt: o, client: c, opened: map[Room]*opened{}}, nil
+	return &Queue{opt: o, client: c, lane: lane{client: c, opt: o}, opened: map[Room]*opened{}}, nil
 }
 
 // Close gives the connections back. Nothing may be under way.
 func (q *Queue) Close() error { return q.client.Close() }
 
 // Arm makes a room and fixes its terms; buyers may join from now on. It can be
-// repeated with the same terms. A room of an earlier epoch gives way to it.
+// repeated with the same terms, and with others until somebody has joined. A room of an
+// earlier epoch gives way to it.
 func (q *Queue) Arm(ctx context.Context, r Room, t Terms) error {
 	if err := r.validate(); err != nil {
 		return err
@@ -75,19 +82,26 @@ func (q *Queue) Arm(ctx context.Context, r Room, t Terms) error {
 	return nil
 }
 
-// Start opens a room that has no time of its own, and says whether it is open: N is
-// fixed, the seed is public, places are known. It can be repeated; the first counts.
-func (q *Queue) Start(ctx context.Context, r Room) error {
-	a, err := q.ask(ctx, r, startScript, keysOf(r))
-	if err != nil {
-		return err
-	}
-	var p parts
-	if done := p.number(p.want(a, 1)[0]); p.err == nil && done == 0 {
-		return engine.E(engine.CodeSaleNotOpen, "the waiting room opens by the clock, and it is not time yet")
-	}
-	return p.err
+// Start says when a room opens, now if that time has come: N is fixed then, the seed
+// is public, places are known. Of a room that is open it changes nothing.
+func (q *Queue) Start(ctx context.Context, r Room, at time.Time) error {
+	_, err := q.ask(ctx, r, startScript, keysOf(r), at.UnixMilli())
+	return err
 }
+
+// Take notes that admitted buyers have taken units, by the second in which they had
+// claimed. It is no part of any decision about units, and must not be repeated.
+func (q *Queue) Take(ctx context.Context, r Room, taken map[int64]Taken) error {
+	args := make([]any, 0, 3*len(taken))
+	for second, t := range taken {
+		args = append(args, second, t.Buyers, t.Units)
+	}
+	_, err := q.ask(ctx, r, takeScript, keysOf(r), args...)
+	return err
+}
+
+// Taken is what admitted buyers took.
+type Taken struct{ Buyers, Units int64 }
 
 // Shut ends a room: nobody joins, is reached or is admitted any more. Repeatable.
 func (q *Queue) Shut(ctx context.Context, r Room) error {

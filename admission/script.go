@@ -21,6 +21,7 @@ var (
 	armScript     = assemble("arm")
 	dropScript    = assemble("drop")
 	startScript   = assemble("room", "start")
+	takeScript    = assemble("room", "take")
 	closeScript   = assemble("room", "close")
 	statusScript  = assemble("room", "status")
 	joinScript    = assemble("room", "waiter", "join")
@@ -38,13 +39,10 @@ func assemble(names ...string) *redis.Script {
 // run calls a script. A call that was sent is waited for even if the caller is
 // gone: what it did must not become unknown because a browser was closed.
 func (q *Queue) run(ctx context.Context, x *redis.Script, k keys, args ...any) (any, error) {
-	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), q.opt.CallTimeout)
-	defer cancel()
-	v, err := x.Run(ctx, q.client, k.all, args...).Result()
-	if err != nil {
-		return nil, classify(err)
+	if err := ctx.Err(); err != nil {
+		return nil, engine.Wrap(err, engine.CodeUnavailable, "the request ended before it reached the waiting room").After(retryAfter)
 	}
-	return v, nil
+	return q.lane.do(&call{script: x, keys: k.all, args: args})
 }
 
 // reply is what every script of a room answers; see lua/room.lua.

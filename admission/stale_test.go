@@ -42,7 +42,7 @@ func TestScriptsRefuseStaleBeliefs(t *testing.T) {
 		}
 	}
 	refused(leaveScript, 0, 0, 0) // believes that the room is open
-	if err := q.Start(ctx, r); err != nil {
+	if err := q.Start(ctx, r, time.UnixMilli(1)); err != nil {
 		t.Fatal(err)
 	}
 	refused(leaveScript, 0, -1, -1) // believes that it is not

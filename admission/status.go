@@ -37,6 +37,14 @@ type Status struct {
 	Left       int64   // tickets given back
 	Lapsed     int64   // places reached whose lease ended with nobody claiming or leaving
 	Holed      int64   // places reached whose tickets were given back, before or after
+
+	Inside int64 // buyers admitted who have taken none yet, and still may
+	Took   int64 // admitted buyers who took units
+	Units  int64 // that they took
+	Passed int64 // admitted buyers whose admission ended without
+
+	Runner string    // who moves the front
+	Runs   time.Time // until when nobody else does
 }
 
 // Waiting is how many are in the room: not admitted, gone or lapsed. Those who just
@@ -53,12 +61,13 @@ func (q *Queue) Status(ctx context.Context, r Room) (s Status, err error) {
 		return s, err
 	}
 	var p parts
-	f := p.want(a, 11)
+	f := p.want(a, 17)
 	s = Status{
 		Now: a.now, State: a.state, N: a.n, Joined: a.joined, Front: a.front,
 		Commitment: p.text(f[0]), Seed: p.text(f[1]), OpenedAt: when(p.integer(f[2])), OpensAt: when(p.integer(f[3])),
 		Claimed: p.integer(f[4]), Left: p.integer(f[5]), Lapsed: p.integer(f[6]),
 		Reach: p.integer(f[8]), Limit: Limit(p.text(f[9])), Holed: p.integer(f[10]),
+		Inside: p.integer(f[11]), Took: p.integer(f[12]), Units: p.integer(f[13]), Passed: p.integer(f[14]), Runner: p.text(f[15]), Runs: when(p.integer(f[16])),
 	}
 	if s.Rate, err = strconv.ParseFloat(p.text(f[7]), 64); err != nil {
 		p.err = garbled(f[7])

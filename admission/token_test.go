@@ -54,11 +54,12 @@ func TestATokenAdmitsWhomItIsFor(t *testing.T) {
 		now   time.Time
 		want  error
 	}{
-		"another sale":  {admission.Room{Sale: 8, ID: "demo", Epoch: 3}, buyer, noon, admission.ErrTokenOther},
-		"another epoch": {admission.Room{Sale: 7, ID: "demo", Epoch: 4}, buyer, noon, admission.ErrTokenOther},
-		"another buyer": {room, engine.BuyerKey{}, noon, admission.ErrTokenOther},
-		"just in time":  {room, buyer, right.Expires.Add(-time.Millisecond), nil},
-		"just too late": {room, buyer, right.Expires, admission.ErrTokenExpired},
+		"another sale":                {admission.Room{Sale: 8, ID: "demo", Epoch: 3}, buyer, noon, admission.ErrTokenOther},
+		"an epoch that came after it": {admission.Room{Sale: 7, ID: "demo", Epoch: 4}, buyer, noon, nil},
+		"an epoch before it":          {admission.Room{Sale: 7, ID: "demo", Epoch: 2}, buyer, noon, admission.ErrTokenOther},
+		"another buyer":               {room, engine.BuyerKey{}, noon, admission.ErrTokenOther},
+		"just in time":                {room, buyer, right.Expires.Add(-time.Millisecond), nil},
+		"just too late":               {room, buyer, right.Expires, admission.ErrTokenExpired},
 	} {
 		if _, err := k.Verify(text, c.room, c.buyer, c.now); !errors.Is(err, c.want) {
 			t.Errorf("%s: %v", name, err)

@@ -2,6 +2,7 @@ package admission
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"strconv"
 	"time"
@@ -60,7 +61,7 @@ func changing() error {
 	return engine.E(engine.CodeOverloaded, "the ticket changes faster than it can be read").After(retryAfter)
 }
 
-func closed() error { return engine.E(engine.CodeSaleNotOpen, "the waiting room is closed") }
+func closed() *engine.Error { return engine.E(engine.CodeSaleNotOpen, "the waiting room is closed") }
 
 // Join gives a buyer a ticket: always the same, until it has lapsed or been given
 // back, or its admission is over. Then they get another, at the end.
@@ -71,16 +72,12 @@ func (q *Queue) Join(ctx context.Context, r Room, b engine.BuyerKey) (Ticket, er
 			return t, err
 		}
 		// It may have lapsed, which takes the log to know.
-		a, err := q.ask(ctx, r, rejoinScript, keysOf(r).of(b), b[:], t.Number, t.Place, n)
+		again, err := q.rejoin(ctx, r, b, t, n)
 		if err != nil {
 			return t, err
 		}
-		again, _, err := q.ticket(ctx, r, a)
-		if err == nil && again.Standing != Outside {
+		if again.Standing != Outside {
 			return again, nil
-		}
-		if err != nil {
-			return t, err
 		}
 	}
 	return Ticket{}, changing()
@@ -135,36 +132,79 @@ func (q *Queue) Claim(ctx context.Context, r Room, b engine.BuyerKey) (Ticket, e
 		if err != nil || t.Standing == Outside || t.Standing == Waiting {
 			return t, err
 		}
-		a, err := q.ask(ctx, r, claimScript, keysOf(r).of(b), b[:], t.Number, t.Place, n)
-		if err != nil {
+		if t, err = q.claim(ctx, r, b, t, n); !errors.Is(err, errChanged) {
 			return t, err
 		}
-		var p parts
-		f := p.want(a, 3)
-		answer, at, use := p.number(f[0]), p.number(f[1]), p.number(f[2])
-		switch {
-		case p.err != nil:
-			return t, p.err
-		case answer == answerChanged:
-			continue
-		case answer == answerClosed:
-			return t, closed()
-		}
-		switch answer {
-		case answerYes:
-			t.Standing, t.Expires = Admitted, time.UnixMilli(at+use).UTC()
-		case answerSpent:
-			t.Standing, t.Expires = Spent, time.UnixMilli(at+use).UTC()
-		case answerLapsed:
-			t.Standing, t.Expires = Lapsed, time.UnixMilli(at).UTC()
-		case answerNone:
-			t.Standing = Waiting
-		default:
-			return t, garbled(fmt.Sprint(answer))
-		}
-		return t, nil
 	}
 	return Ticket{}, changing()
+}
+
+// errChanged says that a ticket is not what its caller believed.
+var errChanged = errors.New("admission: the ticket has changed")
+
+// claim claims a ticket that was just read.
+func (q *Queue) claim(ctx context.Context, r Room, b engine.BuyerKey, t Ticket, n int64) (Ticket, error) {
+	a, err := q.ask(ctx, r, claimScript, keysOf(r).of(b), b[:], t.Number, t.Place, n)
+	if err != nil {
+		return t, err
+	}
+	var p parts
+	f := p.want(a, 3)
+	answer, at, use := p.number(f[0]), p.number(f[1]), p.number(f[2])
+	if p.err != nil {
+		return t, p.err
+	}
+	switch answer {
+	case answerChanged:
+		return t, errChanged
+	case answerClosed:
+		return t, closed()
+	case answerYes:
+		t.Standing, t.Expires = Admitted, time.UnixMilli(at+use).UTC()
+	case answerSpent:
+		t.Standing, t.Expires = Spent, time.UnixMilli(at+use).UTC()
+	case answerLapsed:
+		t.Standing, t.Expires = Lapsed, time.UnixMilli(at).UTC()
+	case answerNone:
+		t.Standing = Waiting
+	default:
+		return t, garbled(fmt.Sprint(answer))
+	}
+	return t, nil
+}
+
+// Enter is Join and, for whom it is due, Claim: what a buyer's page asks for again and
+// again. Who waits costs one call.
+func (q *Queue) Enter(ctx context.Context, r Room, b engine.BuyerKey) (Ticket, error) {
+	for range mostLooks {
+		t, n, err := q.read(ctx, r, b, "join")
+		if err != nil || t.Standing != Reached && t.Standing != Admitted {
+			return t, err
+		}
+		isNew := t.New // given out to a place that the front has passed already
+		switch t, err = q.claim(ctx, r, b, t, n); {
+		case errors.Is(err, errChanged):
+			continue
+		case err != nil || t.Standing != Lapsed && t.Standing != Spent:
+			t.New = isNew
+			return t, err
+		}
+		if t, err = q.rejoin(ctx, r, b, t, n); err != nil || t.Standing == Waiting {
+			return t, err
+		}
+	}
+	return Ticket{}, changing()
+}
+
+// rejoin gives a ticket at the end to a buyer whose own is over. The ticket as it is: it
+// is not; without a place of any kind: it has changed.
+func (q *Queue) rejoin(ctx context.Context, r Room, b engine.BuyerKey, t Ticket, n int64) (Ticket, error) {
+	a, err := q.ask(ctx, r, rejoinScript, keysOf(r).of(b), b[:], t.Number, t.Place, n)
+	if err != nil {
+		return t, err
+	}
+	again, _, err := q.ticket(ctx, r, a)
+	return again, err
 }
 
 // Leave gives a buyer's ticket back, and says where they stand then: Outside;

@@ -155,7 +155,7 @@ func (b *batch) read(body []byte) error {
 	return nil
 }
 
-// batchLine reads {"buyer","idempotency_key","lines":[{"sku","quantity"}]}.
+// batchLine reads {"buyer","idempotency_key","admission_token"?,"lines":[{"sku","quantity"}]}.
 func batchLine(b []byte, r *engine.ReserveRequest) *fieldError {
 	c, err := openJSON(b)
 	if err != nil {
@@ -175,6 +175,8 @@ func batchLine(b []byte, r *engine.ReserveRequest) *fieldError {
 			if r.IdempotencyKey, err = c.str(); err == nil && !plainKey(r.IdempotencyKey) {
 				err = &fieldError{"", "must have 1 to 255 printable ASCII characters"}
 			}
+		case "admission_token":
+			r.Admission, err = c.str()
 		case "lines":
 			given = true
 			r.Lines, err = cartLines(&c)
@@ -233,6 +235,11 @@ func quickBatchLine(text string, r *engine.ReserveRequest, carts *[]engine.CartL
 				return false
 			}
 			read.IdempotencyKey = text[at:to]
+		case "admission_token":
+			if at, to, ok = q.text(); !ok || read.Admission != "" || manyDigits(b[at:to]) || !plainKey(text[at:to]) {
+				return false
+			}
+			read.Admission = text[at:to]
 		case "lines":
 			if len(room) > from || !q.is('[') {
 				return false

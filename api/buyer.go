@@ -21,6 +21,9 @@ func (s *Server) reserve(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if x.head.admission.times > 1 {
+		return engine.E(engine.CodeInvalidRequest, "Admission-Token: must come once").With("field", "Admission-Token")
+	}
 	var room [4]engine.CartLine
 	lines, plain := quickReserve(string(body), room[:0])
 	if !plain {
@@ -29,7 +32,7 @@ func (s *Server) reserve(x *exchange) error {
 			return bad.refusal()
 		}
 	}
-	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
+	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines, Admission: string(x.head.admission.value)})
 	if err == nil {
 		s.names.keep(x.param)
 	} else if engine.CodeOf(err) == engine.CodeSoldOut {

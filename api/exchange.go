@@ -100,7 +100,7 @@ func (s *Server) answer(x *exchange, working int64) error {
 		c.Response.Header.Set(fasthttp.HeaderAllow, x.route.allow)
 		return engine.E(engine.CodeMethodNotAllowed, "this path knows %s", x.route.allow)
 	}
-	if r := x.route.rank; r != supervisors && working > r.room(s.opt.MaxInFlight) {
+	if r := x.route.rankOf(m); r != supervisors && working > r.room(s.opt.MaxInFlight) {
 		return turnedAway(r)
 	}
 	if preflight {

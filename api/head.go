@@ -14,6 +14,7 @@ import (
 type head struct {
 	authorization  field
 	idempotencyKey field
+	admission      field // Admission-Token
 	requestID      field
 	encoding       field // Content-Encoding
 	transfer       field // Transfer-Encoding
@@ -76,9 +77,11 @@ func (h *head) line(line []byte) {
 		if named("authorization") {
 			h.authorization.add(line[colon+1:])
 		}
-	case len("idempotency-key"):
+	case len("idempotency-key"): // as long as Admission-Token
 		if named("idempotency-key") {
 			h.idempotencyKey.add(line[colon+1:])
+		} else if named("admission-token") {
+			h.admission.add(line[colon+1:])
 		}
 	case len("x-request-id"): // as long as Content-Type
 		if named("x-request-id") {

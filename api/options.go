@@ -25,6 +25,7 @@ type Options struct {
 	Engine   Engine
 	Views    Views
 	Webhooks Webhooks // nil: providers are told 404
+	Rooms    Rooms    // waiting rooms; nil: no sale has one
 
 	// SoldOut, if given, is what this node knows without asking anybody: the
 	// refusal of a cart of one line, or nil. It must not block. The door then
@@ -48,6 +49,7 @@ type Options struct {
 
 	MaxInFlight    int // requests worked on at once, beyond which 503 overloaded at once; default 16,384. Three quarters of it are for asking for stock, half for looking; see rank.
 	MaxConnections int // open connections; default 262,144
+	MaxStreams     int // event streams; default 4,096
 	MaxConnsPerIP  int // open connections per client address; 0, the default, is no limit: behind a proxy all share one
 
 	ReadTimeout    time.Duration // for one whole request to arrive; default 5 s
@@ -85,6 +87,7 @@ func (o Options) withDefaults() Options {
 	or(&o.MaxWait, 30*time.Second)
 	orInt(&o.MaxConnections, 256*1024)
 	orInt(&o.MaxInFlight, min(16_384, o.MaxConnections))
+	orInt(&o.MaxStreams, 4096)
 	or(&o.ReadTimeout, 5*time.Second)
 	or(&o.WriteTimeout, 5*time.Second)
 	or(&o.IdleTimeout, time.Minute)
@@ -109,7 +112,7 @@ func (o Options) validate() error {
 		return errors.New("api: Engine and Views must be given")
 	case o.MaxWait < time.Second || o.MaxWait > 5*time.Minute:
 		return fmt.Errorf("api: MaxWait %s is not between 1s and 5m", o.MaxWait)
-	case o.TokenCache < 0 || o.MaxInFlight < 0 || o.MaxConnections < 0 || o.MaxConnsPerIP < 0:
+	case o.TokenCache < 0 || o.MaxInFlight < 0 || o.MaxConnections < 0 || o.MaxConnsPerIP < 0 || o.MaxStreams < 0:
 		return errors.New("api: limits must not be negative")
 	case o.MaxInFlight > o.MaxConnections:
 		return fmt.Errorf("api: MaxInFlight %d exceeds MaxConnections %d: it could never bind", o.MaxInFlight, o.MaxConnections)

@@ -72,7 +72,7 @@ func (h *head) plain(body int) bool {
 	return err == nil && n == body && h.length.times == 1 && h.length.value[0] != '+' && body <= MaxBody &&
 		!h.folded && !h.odd && h.transfer.times == 0 && h.expect.times == 0 && h.encoding.times == 0 &&
 		h.host.times == 1 && plainHost(h.host.value) && h.authorization.times == 1 &&
-		h.idempotencyKey.times == 1 && bareKey(h.idempotencyKey.value) != nil &&
+		h.idempotencyKey.times == 1 && bareKey(h.idempotencyKey.value) != nil && h.admission.times <= 1 &&
 		h.contentType.times == 1 && string(h.contentType.value) == "application/json" &&
 		(h.connection.times == 0 || h.connection.times == 1 && bytes.EqualFold(h.connection.value, keepAlive))
 }

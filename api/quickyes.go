@@ -49,7 +49,7 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 		return
 	}
 	key := textOf(bareKey(x.head.idempotencyKey.value))
-	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
+	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines, Admission: textOf(x.head.admission.value)}, x)
 }
 
 // rooms are where answers are put together. One that has just been used is in the

@@ -33,6 +33,9 @@ const (
 	atCheckout
 	atOrder
 	atWebhook
+	atQueue
+	atTicket
+	atQueueEvents
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -52,8 +55,12 @@ func routeTable() [routeCount]route {
 		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", rank: holders, methods: []method{{post, true, (*Server).checkout}}},
 		atOrder:    {pattern: "/v1/orders/{id}", allow: "GET, HEAD", rank: holders, methods: []method{{get, true, (*Server).getOrder}}},
 		atWebhook:  {pattern: "/v1/webhooks/{provider}", allow: "POST", rank: holders, methods: []method{{post, false, (*Server).webhook}}},
-		atNowhere:  {pattern: "unmatched", rank: browsers},
-		atUnparsed: {pattern: "unparsed", rank: browsers},
+		atQueue: {pattern: "/v1/sales/{sale}/queue", allow: "GET, HEAD, POST, DELETE", rank: newcomers, methods: []method{
+			{get, false, (*Server).getQueue}, {post, true, (*Server).joinQueue}, {del, true, (*Server).leaveQueue}}},
+		atTicket:      {pattern: "/v1/sales/{sale}/queue/{ticket}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getTicket}}},
+		atQueueEvents: {pattern: "/v1/sales/{sale}/queue/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).queueEvents}}},
+		atNowhere:     {pattern: "unmatched", rank: browsers},
+		atUnparsed:    {pattern: "unparsed", rank: browsers},
 	}
 }
 
@@ -79,6 +86,9 @@ func match(path []byte) (int, []byte) {
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
 		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
 			return atBatch, sale
+		}
+		if at, param := queuePath(rest); at != atNowhere {
+			return at, param
 		}
 		return child(rest, "reservations", atSale, atReservations)
 	}
@@ -106,6 +116,29 @@ func child(rest []byte, below string, self, childRoute int) (int, []byte) {
 		return childRoute, id
 	}
 	return atNowhere, nil
+}
+
+// queuePath reads "{sale}/queue" and what is below. Of a ticket the parameter is both.
+func queuePath(rest []byte) (int, []byte) {
+	sale, tail, ok := bytes.Cut(rest, []byte("/queue"))
+	switch {
+	case !ok || len(sale) == 0 || bytes.IndexByte(sale, '/') >= 0:
+	case len(tail) == 0:
+		return atQueue, sale
+	case string(tail) == "/events":
+		return atQueueEvents, sale
+	case len(tail) > 1 && tail[0] == '/' && bytes.IndexByte(tail[1:], '/') < 0:
+		return atTicket, rest
+	}
+	return atNowhere, nil
+}
+
+// rankOf is whose requests a method's are: who only looks is a browser.
+func (r *route) rankOf(m method) rank {
+	if r.rank == newcomers && m.name == fasthttp.MethodGet {
+		return browsers
+	}
+	return r.rank
 }
 
 func (r *route) method(name []byte) (method, bool) {

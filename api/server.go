@@ -20,6 +20,7 @@ type Server struct {
 	metrics  *metrics
 	faults   *faultLog
 	sales    *saleCache
+	rooms    roomPages
 	ids      *requestIDs
 	names    names
 	date     dates
@@ -27,7 +28,10 @@ type Server struct {
 	inFlight atomic.Int64
 	conns    atomic.Int64 // open connections
 	taken    sync.Map     // and which: *conn
+	streams  atomic.Int64 // of events
 	draining atomic.Bool
+	leaving  chan struct{} // closed once it is
+	leave    sync.Once
 
 	base context.Context // of every engine call; ends when Shutdown gives up waiting
 	stop context.CancelFunc
@@ -48,7 +52,7 @@ func New(o Options) (*Server, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Server{opt: o, buyers: v, origins: from, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs()}
+	s := &Server{opt: o, buyers: v, origins: from, faults: &faultLog{log: o.Log, now: o.Now}, ids: newRequestIDs(), leaving: make(chan struct{})}
 	s.base, s.stop = context.WithCancel(context.Background())
 	s.sales = newSaleCache(s.base, o)
 	s.limits.base, s.limits.limit = s.base, o.RequestTimeout
@@ -98,6 +102,7 @@ func (s *Server) Serve(ln net.Listener) error {
 // gives that a second to leave, and returns ctx's error.
 func (s *Server) Shutdown(ctx context.Context) error {
 	s.draining.Store(true)
+	s.leave.Do(func() { close(s.leaving) })
 	defer s.stop()
 	s.dismiss()
 	err := s.http.ShutdownWithContext(ctx)

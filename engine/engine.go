@@ -29,6 +29,8 @@ type Ports struct {
 	Hash     Hasher
 	Clock    Clock
 	Log      *slog.Logger
+	// Admissions judges the tokens of sales with a waiting room; nil: nobody reserves of those.
+	Admissions Admissions
 	// Stale hears that a sale's snapshot may be old, because the gate refused its
 	// lease. It must not block; nil: nobody does.
 	Stale func(saleNo uint32)
@@ -74,6 +76,7 @@ type ReserveRequest struct {
 	Buyer          string
 	IdempotencyKey string
 	Lines          []CartLine
+	Admission      string // the admission token; "": none
 }
 
 // Reserve sets units aside for a buyer, all lines or none.
@@ -89,28 +92,32 @@ func (e *Engine) Reserve(ctx context.Context, r ReserveRequest) (Reservation, er
 	if s.Epoch == 0 {
 		return Reservation{}, e.explain(E(CodeSaleNotOpen, ""), s) // a draft is not at the gate
 	}
-	h, err := e.Gate.Hold(ctx, s, HoldRequest{
-		Buyer: e.Hash.Buyer(s, r.Buyer),
-		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
-		Lines: lines,
-	})
+	asked := HoldRequest{Buyer: e.Hash.Buyer(s, r.Buyer), Lines: lines}
+	var right Right
+	if asked.Nonce, right, err = e.nonce(s, asked.Buyer, &r); err != nil {
+		return Reservation{}, err
+	}
+	h, err := e.Gate.Hold(ctx, s, asked)
 	var v Reservation
-	if err = e.conclude(ctx, s, r.Buyer, lines, &h, err, &v); err != nil {
+	if err = e.conclude(ctx, s, r.Buyer, &asked, right, &h, err, &v); err != nil {
 		return Reservation{}, err
 	}
 	return v, nil
 }
 
 // conclude makes of the gate's answer what the buyer is told. v's lines are room.
-func (e *Engine) conclude(ctx context.Context, s *Sale, buyer string, asked []Line, h *Hold, err error, v *Reservation) error {
+func (e *Engine) conclude(ctx context.Context, s *Sale, buyer string, asked *HoldRequest, right Right, h *Hold, err error, v *Reservation) error {
 	switch {
 	case CodeOf(err) == CodeGateFrozen:
-		return e.frozen(s, e.Hash.Buyer(s, buyer), err)
+		return e.frozen(s, asked.Buyer, err)
 	case err != nil:
 		return e.explain(err, s)
 	case !h.Replayed:
+		e.took(s, right, h)
 		e.fill(v, s, buyer, h)
-	case !sameLines(h.Lines, asked):
+	case s.Admission != nil && h.ID.Nonce != asked.Nonce:
+		return NotAdmitted(s, AdmissionUsed, "the admission token has made a reservation under another Idempotency-Key")
+	case !sameLines(h.Lines, asked.Lines):
 		return E(CodeKeyReused, "this Idempotency-Key made reservation %s with other lines", h.ID)
 	default:
 		*v, err = e.settled(ctx, s, buyer, *h)
@@ -166,23 +173,27 @@ func (e *Engine) ReserveAll(ctx context.Context, sale string, rs []ReserveReques
 	}
 	asks := make([]HoldRequest, 0, min(len(rs), reserveAtOnce))
 	which := make([]int, 0, cap(asks))
+	rights := make([]Right, 0, cap(asks))
 	for from := 0; from < len(rs); from += reserveAtOnce {
-		asks, which = asks[:0], which[:0]
+		asks, which, rights = asks[:0], which[:0], rights[:0]
 		for i, r := range rs[from:min(from+reserveAtOnce, len(rs))] {
 			lines, err := s.Cart(r.Lines)
 			if err == nil {
 				err = ctx.Err() // nobody listens any more: what was not begun is not
 			}
+			a, right := HoldRequest{Buyer: e.Hash.Buyer(s, r.Buyer), Lines: lines}, Right{}
+			if err == nil {
+				a.Nonce, right, err = e.nonce(s, a.Buyer, &r)
+			}
 			if err != nil {
 				refuse(from+i, err)
 				continue
 			}
-			asks = append(asks, HoldRequest{Buyer: e.Hash.Buyer(s, r.Buyer), Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey), Lines: lines})
-			which = append(which, from+i)
+			asks, which, rights = append(asks, a), append(which, from+i), append(rights, right)
 		}
 		e.Gate.HoldAll(ctx, s, asks, func(i int, h *Hold, err error) {
 			v.Lines = room[:0]
-			if err = e.conclude(ctx, s, rs[which[i]].Buyer, asks[i].Lines, h, err, &v); err != nil {
+			if err = e.conclude(ctx, s, rs[which[i]].Buyer, &asks[i], rights[i], h, err, &v); err != nil {
 				refuse(which[i], err)
 				return
 			}

@@ -44,15 +44,16 @@ func (e *Engine) ReserveThen(ctx context.Context, r ReserveRequest, who OnReserv
 	if a.lines, err = s.appendCart(a.lines[:0], r.Lines); err == nil && s.Epoch == 0 {
 		err = E(CodeSaleNotOpen, "") // a draft is not at the gate
 	}
+	asked := HoldRequest{Buyer: e.Hash.Buyer(s, r.Buyer), Lines: a.lines}
+	if err == nil {
+		asked.Nonce, a.right, err = e.nonce(s, asked.Buyer, &r)
+	}
+	a.key, a.nonce = asked.Buyer, asked.Nonce
 	if err != nil {
 		a.Held(nil, err)
 		return
 	}
-	later.HoldThen(ctx, s, HoldRequest{
-		Buyer: e.Hash.Buyer(s, r.Buyer),
-		Nonce: e.Hash.Nonce(s, r.Buyer, r.IdempotencyKey),
-		Lines: a.lines,
-	}, a)
+	later.HoldThen(ctx, s, asked, a)
 }
 
 // reserveNow is apart because what it hands out is on the heap, which a variable
@@ -69,6 +70,9 @@ type ask struct {
 	sale   *Sale
 	buyer  string
 	who    OnReserve
+	key    BuyerKey
+	nonce  Nonce
+	right  Right
 	lines  []Line
 	view   Reservation
 	room   [2]PricedLine
@@ -101,5 +105,6 @@ func (a *ask) judge(h *Hold, refusal error) (err error) {
 			err = Wrap(fmt.Errorf("panic: %v\n%s", p, debug.Stack()), CodeInternal, "")
 		}
 	}()
-	return a.engine.conclude(a.ctx, a.sale, a.buyer, a.lines, h, refusal, &a.view)
+	asked := HoldRequest{Buyer: a.key, Nonce: a.nonce, Lines: a.lines}
+	return a.engine.conclude(a.ctx, a.sale, a.buyer, &asked, a.right, h, refusal, &a.view)
 }

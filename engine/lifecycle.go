@@ -45,6 +45,7 @@ type Lifecycle struct {
 	Reader         GateReader
 	Shards         GateShards
 	Repair         GateRepair // names the servers of leases; nil: they stay unnamed
+	Rooms          Rooms      // makes waiting rooms; nil: no sale that wants one is armed
 	PaymentTimeout time.Duration
 	Clock          Clock
 	Log            *slog.Logger
@@ -100,11 +101,19 @@ func (l *Lifecycle) Move(ctx context.Context, id string, to SaleState, actor str
 			if err := l.Gate.Create(ctx, s); err != nil {
 				return err
 			}
+			if s.Admission != nil {
+				if err := l.armRoom(ctx, s, s.OpensAt); err != nil {
+					return err
+				}
+			}
 			return l.grant(ctx, s)
 		case SaleOpen:
-			if now := l.Clock.Now(); s.OpensAt.After(now) {
+			now := l.Clock.Now()
+			early := s.OpensAt.After(now)
+			if early {
 				s.OpensAt = now.Truncate(time.Millisecond) // opened by hand, ahead of the clock
 			}
+			openRoom(s, now, early)
 			return nil
 		default:
 			if s.Epoch == 0 {
@@ -287,7 +296,7 @@ func (l *Lifecycle) Tick(ctx context.Context) error {
 
 func sameTerms(a, b *Sale) bool {
 	if a.Name != b.Name || a.Currency != b.Currency || !a.OpensAt.Equal(b.OpensAt) || !a.ClosesAt.Equal(b.ClosesAt) ||
-		a.HoldTTL != b.HoldTTL || a.HoldCap != b.HoldCap || a.PerBuyerLimit != b.PerBuyerLimit || a.Shards != b.Shards || len(a.Items) != len(b.Items) {
+		a.HoldTTL != b.HoldTTL || a.HoldCap != b.HoldCap || a.PerBuyerLimit != b.PerBuyerLimit || a.Shards != b.Shards || len(a.Items) != len(b.Items) || !sameAdmission(a.Admission, b.Admission) {
 		return false
 	}
 	for i := range a.Items {

@@ -28,7 +28,8 @@ type HoldRequest struct {
 // CodeGateFrozen (missing or other epoch) and CodeOverloaded.
 type Gate interface {
 	// Hold sets units aside. A known nonce gives the hold it made, in its
-	// present state, with Replayed set, whatever the lines. CodeSoldOut,
+	// present state, with Replayed set, whatever the lines; so does one that
+	// ends with the same five bytes, and the hold's id tells them apart. CodeSoldOut,
 	// CodeBuyerLimit, CodeSaleNotOpen.
 	Hold(ctx context.Context, s *Sale, r HoldRequest) (Hold, error)
 	// HoldAll is Hold for several buyers at once. It calls each once for every

@@ -37,6 +37,7 @@ type Sale struct {
 	PerBuyerLimit int           // units per buyer, held, paying and sold together
 	Shards        int           // slices of the stock, each in a hash slot of its own
 	Items         []Item
+	Admission     *Admission  // the waiting room; nil: there is none
 	Secret        [16]byte    // keys the buyer hash; never leaves the engine
 	Version       int64       // rises with each change of the record's copy
 	Leases        []GateLease // by shard; none: every shard is of Epoch, on whatever server
@@ -179,6 +180,9 @@ func ValidateSale(s *Sale, paymentTimeout time.Duration) error {
 		return bad("closes_at", "must be after opens_at")
 	case len(s.Items) == 0 || len(s.Items) > MaxItems:
 		return bad("items", "a sale has 1 to %d SKUs, not %d", MaxItems, len(s.Items))
+	}
+	if err := validateAdmission(s.Admission, bad); err != nil {
+		return err
 	}
 	seen := make(map[string]bool, len(s.Items))
 	for i, it := range s.Items {

@@ -28,6 +28,8 @@ type saleBody struct {
 	PerBuyerLimit int        `json:"per_buyer_limit"`
 	Shards        *int       `json:"shards,omitempty"`
 	Items         []itemBody `json:"items"`
+
+	Admission *admissionBody `json:"admission,omitempty"` // the waiting room; null or absent: none
 }
 
 type itemBody struct {
@@ -64,6 +66,8 @@ type saleView struct {
 	Gate          string             `json:"gate"` // live, absent (a draft) or frozen
 	Breaker       string             `json:"payment_breaker,omitempty"`
 	Items         []itemView         `json:"items"`
+
+	Admission *admissionBody `json:"admission,omitempty"`
 }
 
 func (s *Server) putSale(w http.ResponseWriter, r *http.Request) error {
@@ -87,6 +91,9 @@ func (s *Server) putSale(w http.ResponseWriter, r *http.Request) error {
 	}
 	if b.ClosesAt != nil {
 		sale.ClosesAt = b.ClosesAt.UTC().Truncate(time.Millisecond)
+	}
+	if sale.Admission, err = b.Admission.terms(); err != nil {
+		return err
 	}
 	for _, it := range b.Items {
 		sale.Items = append(sale.Items, engine.Item{SKU: it.SKU, Title: it.Title, UnitPrice: it.UnitPrice, Stock: it.Stock})
@@ -197,6 +204,7 @@ func view(s *engine.Sale) saleView {
 	if !s.ClosesAt.IsZero() {
 		v.ClosesAt = &s.ClosesAt
 	}
+	v.Admission = admissionView(s.Admission)
 	for _, it := range s.Items {
 		v.Items = append(v.Items, itemView{itemBody: itemBody{it.SKU, it.Title, it.UnitPrice, it.Stock}})
 	}

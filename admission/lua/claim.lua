@@ -2,7 +2,7 @@
 --
 -- takes    ARGV as rejoin.lua; what room.lua,
 --          waiter.lua and log.lua give
--- touches  bucket, done, room
+-- touches  bucket, done, claims, room
 -- returns  the head, then: 1 admitted, 0 not reached yet, -1 the room is closed, -2
 --          the caller believed wrongly, 3 lapsed, 4 the admission is over; ms of the
 --          claim or, if lapsed, of the lease's end; use
@@ -27,4 +27,6 @@ end
 call('HSET', WAITERS, BUYER, ticket .. ' ' .. text(now))
 call('HINCRBY', DONE, text(number), 1)
 call('HINCRBY', ROOM, 'claimed', 1)
+call('HINCRBY', CLAIMS, text(floor(now / 1000)), 1)
+call('HINCRBY', ROOM, 'inside', 1)
 return head(1, now, use)

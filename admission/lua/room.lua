@@ -2,14 +2,14 @@
 -- the opening. Every script but arm.lua and drop.lua begins with it.
 --
 -- takes    KEYS, of every script the same: 1 room, 2 log, 3 done, 4 holes, 5 spare, 6
---          the bucket of the buyer, if there is one; ARGV: 1 epoch
+--          claims, 7 the bucket of the buyer, if there is one; ARGV: 1 epoch
 -- touches  room, if its opening is due
 -- gives    now (ms since the Unix epoch), state, n (-1 before the opening), joined,
 --          front, opens, lease, use, entries, settled; head(), open()
 -- returns  error LOST if the room is not here, or another generation of it
 
 local call, floor, match = redis.call, math.floor, string.match
-local ROOM, LOG, DONE, HOLES, SPARE, WAITERS = unpack(KEYS)
+local ROOM, LOG, DONE, HOLES, SPARE, CLAIMS, WAITERS = unpack(KEYS)
 local text = function(x) return string.format('%.0f', x) end
 
 local r = call('HMGET', ROOM, 'epoch', 'state', 'n', 'joined', 'front', 'opens', 'lease', 'use', 'entries', 'settled')
@@ -29,7 +29,7 @@ local now = clock[1] * 1000 + floor(clock[2] / 1000)
 -- open fixes N. It happens once, because the state that it needs is gone with it.
 local function open()
   state, n = 'open', joined
-  call('HSET', ROOM, 'state', state, 'n', text(n), 'opened', text(now))
+  call('HSET', ROOM, 'state', state, 'n', text(n), 'opened', text(now), 'over', text(floor(now / 1000) - 1))
 end
 if state == 'armed' and opens > 0 and now >= opens then
   open()

@@ -1,10 +1,13 @@
--- start.lua: the opening, by hand. Repeating it changes nothing.
+-- start.lua: says when the room opens, until it is open. Repeating it changes nothing.
 --
--- takes    ARGV: 1 epoch; what room.lua gives
+-- takes    ARGV: 1 epoch, 2 opens (ms); what room.lua gives
 -- touches  room
--- returns  the head, and 1 if the room is open or was, 0 if it is too early
+-- returns  the head
 
-if state == 'armed' and opens == 0 then
-  open()
+if state == 'armed' then
+  call('HSET', ROOM, 'opens', ARGV[2])
+  if now >= tonumber(ARGV[2]) then
+    open()
+  end
 end
-return head(state == 'armed' and 0 or 1)
+return head()

@@ -15,6 +15,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"golang.org/x/sync/errgroup"
 
+	"github.com/flashsale-engine/flashsale/admission"
 	"github.com/flashsale-engine/flashsale/api"
 	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
@@ -43,6 +44,8 @@ type node struct {
 	orders    *record.Orders
 	ledger    *record.Ledger
 	gate      *reservation.Gate
+	desk      *admission.Desk
+	pulse     *pulse
 	replies   *reservation.Replies
 	producer  *orders.Producer
 	stream    *orders.StreamAudit
@@ -88,7 +91,7 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 	if n.fault, err = fault.Parse(set.Fault); err != nil {
 		return nil, &exit{exitUsage, err}
 	}
-	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openStream, n.openOutside, n.openEngine, n.openServers} {
+	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openRooms, n.openStream, n.openOutside, n.openEngine, n.openServers} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}
@@ -244,9 +247,9 @@ func (n *node) openEngine(context.Context) (err error) {
 	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
-		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt,
+		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt, Admissions: n.desk,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, Rooms: n.desk, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
 	n.truth = newTruth(n)
 	n.keep()
 	return err
@@ -276,7 +279,7 @@ func (n *node) openServers(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}

@@ -131,7 +131,8 @@ func (n *node) openOutside(ctx context.Context) (err error) {
 	if n.router, err = payment.NewRouter(c); err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.payments = n.fault.Payments(n.router)
+	n.pulse = &pulse{Payments: n.fault.Payments(n.router)}
+	n.payments = n.pulse
 	n.forced = record.NewBreakers(n.db)
 	return n.recordFailed(n.takeModes(ctx))
 }

@@ -63,6 +63,9 @@ const tick = time.Second
 // background gives the loops of this node's roles.
 func (n *node) background() (map[string]func(context.Context) error, error) {
 	roles := map[string]func(context.Context) error{"sales cache": n.cache.Run, "breakers": n.obeyBreakers}
+	if n.has(roleAPI) {
+		n.runRooms(roles)
+	}
 	if n.keys != nil {
 		roles["buyer keys"] = n.keys.Run
 	}

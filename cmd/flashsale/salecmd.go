@@ -21,22 +21,24 @@ type saleCmd struct {
 	Close  saleMoveCmd   `cmd:"" help:"End the sale; refused while units are held or being paid."`
 	Status saleStatusCmd `cmd:"" help:"Show state and counters."`
 	Ls     saleLsCmd     `cmd:"" help:"List sales."`
+	Queue  saleQueueCmd  `cmd:"" help:"Show the waiting room of a sale, cap its rate, stop its front, or let it go on."`
 }
 
 type saleCreateCmd struct {
 	Admin
-	Sale     string        `arg:"" help:"The sale's id."`
-	Name     string        `help:"Its name." placeholder:"TEXT"`
-	Currency string        `help:"ISO 4217 code." default:"USD"`
-	Opens    string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
-	Closes   string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
-	HoldTTL  time.Duration `help:"How long a hold lasts." default:"2m"`
-	HoldCap  time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
-	Limit    int           `help:"Units per buyer." default:"2"`
-	Shards   int           `help:"Slices of the stock, each in a hash slot of its own: 1 to 64." default:"1"`
-	Item     []string      `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
-	File     string        `help:"Take the whole body from this JSON file instead (- for stdin)." placeholder:"FILE"`
-	DryRun   bool          `help:"Print what would be sent, and send nothing."`
+	Sale           string        `arg:"" help:"The sale's id."`
+	Name           string        `help:"Its name." placeholder:"TEXT"`
+	Currency       string        `help:"ISO 4217 code." default:"USD"`
+	Opens          string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
+	Closes         string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
+	HoldTTL        time.Duration `help:"How long a hold lasts." default:"2m"`
+	HoldCap        time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
+	Limit          int           `help:"Units per buyer." default:"2"`
+	Shards         int           `help:"Slices of the stock, each in a hash slot of its own: 1 to 64." default:"1"`
+	Item           []string      `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
+	admissionFlags `embed:""`
+	File           string `help:"Take the whole body from this JSON file instead (- for stdin)." placeholder:"FILE"`
+	DryRun         bool   `help:"Print what would be sent, and send nothing."`
 }
 
 func (c *saleCreateCmd) Run(w *world) error {
@@ -96,6 +98,7 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 		return nil, fail(exitUsage, "give at least one --item SKU=STOCK@PRICE, or --file")
 	}
 	body["items"] = items
+	c.addTo(body)
 	return body, nil
 }
 

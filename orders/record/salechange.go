@@ -72,6 +72,9 @@ func writeChange(ctx context.Context, tx pgx.Tx, was, now *engine.Sale, act engi
 	if err := writeLeases(ctx, tx, was, now); err != nil {
 		return nil, err
 	}
+	if err := writeRoom(ctx, tx, was, now); err != nil {
+		return nil, err
+	}
 	now.Version++
 	_, err := tx.Exec(ctx, `
 		UPDATE sales SET name = $2, currency = $3, state = $4, epoch = $5, opens_at = $6, closes_at = $7,

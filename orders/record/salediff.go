@@ -30,6 +30,9 @@ func differences(was, now *engine.Sale) map[string]any {
 	if !slices.Equal(was.Leases, now.Leases) {
 		out["leases"] = []any{was.Leases, now.Leases}
 	}
+	if !roomsEqual(was.Admission, now.Admission) {
+		out["admission"] = []any{shownRoom(was.Admission), shownRoom(now.Admission)}
+	}
 	if !was.OpensAt.Equal(now.OpensAt) {
 		out["opens_at"] = []any{timeOrNull(was.OpensAt), timeOrNull(now.OpensAt)}
 	}

@@ -61,6 +61,9 @@ func readSales(ctx context.Context, q querier, where string, args ...any) ([]*en
 	if err == nil {
 		err = readLeases(ctx, q, byNo, nos)
 	}
+	if err == nil {
+		err = readRooms(ctx, q, byNo, nos)
+	}
 	for _, s := range sales {
 		s.Index()
 	}

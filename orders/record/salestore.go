@@ -65,9 +65,12 @@ func insertSale(ctx context.Context, tx pgx.Tx, s *engine.Sale, actor string) (*
 		return nil, false, err
 	}
 	none := clone(now)
-	none.Items = nil
+	none.Items, none.Admission = nil, nil
 	act := engine.Act{Actor: actor, Name: "create"}
 	if err := writeItems(ctx, tx, none, now, act); err != nil {
+		return nil, false, err
+	}
+	if err := writeRoom(ctx, tx, none, now); err != nil {
 		return nil, false, err
 	}
 	return now, true, writeAudit(ctx, tx, act, now.ID, map[string]any{"name": now.Name, "skus": len(now.Items)})

@@ -69,6 +69,22 @@ var holding = []testCase{
 		w.code(err, engine.CodeSoldOut)
 		w.counts(s, 0, 5, 0, 0, 0)
 	}},
+	{"nonces that end alike make one hold, which says whose it is", func(w *world) {
+		s := w.sale(nil, 9)
+		asked := Request(1, 1, 0, 1)
+		h := w.hold(s, 1, 1, 0, 1)
+		other := asked
+		other.Nonce[2] ^= 1
+		for range 2 {
+			again, err := w.Gate.Hold(w.ctx, s, other)
+			w.that(err == nil && again.Replayed && again.ID == h.ID && again.ID.Nonce == asked.Nonce, "%+v, %v", again, err)
+		}
+		w.counts(s, 0, 8, 1, 0, 0)
+		other.Nonce[3] ^= 1
+		more, err := w.Gate.Hold(w.ctx, s, other)
+		w.that(err == nil && !more.Replayed && more.ID.Nonce == other.Nonce, "%+v, %v", more, err)
+		w.counts(s, 0, 7, 2, 0, 0)
+	}},
 	{"two lines of one SKU count together", func(w *world) {
 		s := w.sale(nil, 3)
 		_, err := w.Gate.Hold(w.ctx, s, Request(1, 1, 0, 2, 0, 2))

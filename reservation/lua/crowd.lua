@@ -7,13 +7,15 @@
 -- takes    what reads.lua gives; the sums, the most and who is there again are trusted
 -- touches  buyers, sku, q1
 -- gives    look(record, nonce) -> where the hold of this nonce begins (or nil), its
---          meta and where its times begin, and whether any hold is due
+--          meta and where its times begin, and whether any hold is due. Nonces that
+--          end with the same five bytes are of one admission, which makes one hold
 -- returns  1 now, 2 seq before, 3 deadline of new holds, 4 cap, 5: 0, 6: -1, then
 --          for each operation that is no new hold its place in the call (from 0)
 --          and its answer, as in run.lua: the others are new holds, each one seq
 --          after the one before. Goes on if this is no such call
 
 local function look(s, nonce)
+  nonce = sub(nonce, 4)
   local at, kind, times, due
   local i, size = 2, #s
   while i <= size do
@@ -22,7 +24,7 @@ local function look(s, nonce)
     if meta < 64 and unpack5(s, j + 5) <= now then -- held
       due = true
     end
-    if sub(s, i, i + 7) == nonce then
+    if sub(s, i + 3, i + 7) == nonce then
       at, kind, times = i, meta, j
     end
     i = j + (meta % 32 < 16 and 15 or 29)
