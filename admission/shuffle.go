@@ -74,10 +74,30 @@ func (s *Shuffle) Place(ticket uint64) uint64 {
 	return x
 }
 
+// Ticket is the reverse: whose a place is.
+func (s *Shuffle) Ticket(place uint64) uint64 {
+	if place >= s.n {
+		return place
+	}
+	x := s.reverse(place)
+	for x >= s.n {
+		x = s.reverse(x)
+	}
+	return x
+}
+
 func (s *Shuffle) network(x uint64) uint64 {
 	left, right := uint32(x>>s.half)&s.mask, uint32(x)&s.mask
 	for r := range byte(rounds) {
 		left, right = right, left^s.round(r, right)
+	}
+	return uint64(left)<<s.half | uint64(right)
+}
+
+func (s *Shuffle) reverse(x uint64) uint64 {
+	left, right := uint32(x>>s.half)&s.mask, uint32(x)&s.mask
+	for r := rounds - 1; r >= 0; r-- {
+		left, right = right^s.round(byte(r), left), left
 	}
 	return uint64(left)<<s.half | uint64(right)
 }

@@ -194,3 +194,14 @@ func BenchmarkPlace(b *testing.B) {
 		s.Place(uint64(i) % 500_000)
 	}
 }
+
+func TestWhoseAPlaceIs(t *testing.T) {
+	for _, n := range []uint64{1, 2, 3, 15, 16, 17, 1000, 1 << 12, 1<<12 + 1} {
+		s := admission.NewShuffle(seedOf(n), n)
+		for ticket := range n + 3 {
+			if got := s.Ticket(s.Place(ticket)); got != ticket {
+				t.Fatalf("of %d: the place of ticket %d is said to be that of %d", n, ticket, got)
+			}
+		}
+	}
+}

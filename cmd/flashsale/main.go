@@ -64,9 +64,12 @@ type CLI struct {
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
 	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`
-	Loadtest loadtestCmd `cmd:"" help:"Send buyers at a sale, open loop, and end with verify."`
-	Bench    benchCmd    `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
-	Chaos    chaosCmd    `cmd:"" help:"Let faults happen under load on real parts, then compare the books: exit 1 if anybody was hurt."`
+	Loadtest struct {
+		Buyers loadtestCmd `cmd:"" default:"withargs" help:"Send buyers at a sale, open loop, and end with verify. The default."`
+		Crowd  crowdCmd    `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
+	} `cmd:"" help:"Send buyers at a sale, or a crowd through its waiting room."`
+	Bench benchCmd `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
+	Chaos chaosCmd `cmd:"" help:"Let faults happen under load on real parts, then compare the books: exit 1 if anybody was hurt."`
 
 	BenchServer benchServerCmd `cmd:"" hidden:"" help:"A server to compare with."`
 	BenchLoad   benchLoadCmd   `cmd:"" hidden:"" help:"The benchmark's load generator."`

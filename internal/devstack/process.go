@@ -58,3 +58,6 @@ func (p *Process) ExitCode() int {
 	}
 	return 0
 }
+
+// PID is its process id.
+func (p *Process) PID() int { return p.child.pid }

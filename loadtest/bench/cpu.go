@@ -36,8 +36,8 @@ func readTimes(file string) (t times, ok bool) {
 	return t, true
 }
 
-// cpuOf is the processor time that a process has used.
-func cpuOf(pid int) time.Duration {
+// CPUOf is the processor time that a process has used.
+func CPUOf(pid int) time.Duration {
 	t, _ := readTimes("/proc/" + strconv.Itoa(pid) + "/stat")
 	return t.own
 }

@@ -215,12 +215,12 @@ func soldOut(ctx context.Context, w *world, _ values) (values, error) {
 	}
 	spec := w.spec(s, load.Reserve, sales)
 	spec.Status, spec.Text, spec.Allow = http.StatusConflict, `"sold_out"`, []int{http.StatusCreated}
-	before := cpuOf(s.pid)
+	before := CPUOf(s.pid)
 	r, err := w.run(ctx, spec)
 	if err != nil {
 		return nil, err
 	}
-	cpu := float64((cpuOf(s.pid) - before).Microseconds()) / float64(r.Answers["409"])
+	cpu := float64((CPUOf(s.pid) - before).Microseconds()) / float64(r.Answers["409"])
 	sum, err := s.counted(ctx, sales)
 	if got := r.Answers["201"]; err == nil && (got != units*skuCount || sum.Held != units*skuCount) {
 		err = fmt.Errorf("%d units were put up, %d accepted, %d held", units*skuCount, got, sum.Held)

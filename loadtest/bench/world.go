@@ -279,12 +279,12 @@ func (w *world) run(ctx context.Context, s load.Spec) (r load.Result, err error)
 // watched is run with the server's own processor time per good answer, in
 // microseconds. It minds the machine's other work less than a rate does.
 func (w *world) watched(ctx context.Context, s *server, spec load.Spec) (load.Result, float64, error) {
-	before := cpuOf(s.pid)
+	before := CPUOf(s.pid)
 	r, err := w.run(ctx, spec)
 	if err != nil {
 		return r, 0, err
 	}
-	return r, float64((cpuOf(s.pid) - before).Microseconds()) / float64(r.Steps[0]), nil
+	return r, float64((CPUOf(s.pid) - before).Microseconds()) / float64(r.Steps[0]), nil
 }
 
 // redisCPU is the processor time that Redis has used, in microseconds.
