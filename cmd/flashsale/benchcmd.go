@@ -18,6 +18,7 @@ type benchCmd struct {
 	Quick        bool     `help:"One round, half a second each, fewer holds: to see that it works, not to quote."`
 	JSON         bool     `help:"Print JSON for machines."`
 	Markdown     string   `help:"Also write the tables into this file, between its marks." placeholder:"FILE"`
+	Plot         string   `help:"Also draw goodput and latency against the offered load into this SVG file." placeholder:"FILE"`
 	Floors       bool     `help:"Exit 1 also if a ratio is below its floor."`
 	Quiet        bool     `help:"No progress lines."`
 	Nginx        string   `help:"nginx binary; default: on PATH, if installed." placeholder:"FILE"`
@@ -75,6 +76,15 @@ func (c *benchCmd) Run(w *world) error {
 			return err
 		}
 		if err := os.WriteFile(c.Markdown, []byte(text), 0o644); err != nil { //nolint:gosec // a document for everyone
+			return err
+		}
+	}
+	if c.Plot != "" {
+		picture, err := report.Overload()
+		if err != nil {
+			return fail(exitFound, "--plot: %w", err)
+		}
+		if err := os.WriteFile(c.Plot, picture, 0o644); err != nil { //nolint:gosec // a picture for everyone
 			return err
 		}
 	}

@@ -85,7 +85,7 @@ func latency(ctx context.Context, w *world, got values) (values, error) {
 const crowd = 5 * conns
 
 // offers are how many times what reserve reached a crowd asks for; 0: a closed loop.
-var offers = []float64{0, 1, 2, 5, 10}
+var offers = []float64{0, 0.5, 1, 2, 5, 10}
 
 func goodputValues() (out []value) {
 	for _, o := range offers[1:] {
