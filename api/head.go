@@ -25,6 +25,7 @@ type head struct {
 	origin         field
 	forwarded      field
 	forwardedFor   field // X-Forwarded-For
+	solution       field // Challenge-Solution
 	raw            []byte
 	folded         bool // a value goes on in a second line
 	odd            bool // a line that has not a plain name, a colon, a printable value, CR and LF; or a trailer
@@ -120,6 +121,10 @@ func (h *head) line(line []byte) {
 	case len("forwarded"):
 		if named("forwarded") {
 			h.forwarded.add(line[colon+1:])
+		}
+	case len("challenge-solution"):
+		if named("challenge-solution") {
+			h.solution.add(line[colon+1:])
 		}
 	case len("host"):
 		if named("host") {

@@ -194,7 +194,9 @@ func TestLimitsAreLookedAtInTheirOrder(t *testing.T) {
 		}
 	})
 	d.server.names.keep("demo").refuse(d.clock.now().Unix())
-	from := func(p part) string { return strings.Replace(p.String(), "Host: x", "Host: x\r\n"+hops+": 192.0.2.1", 1) }
+	from := func(p part) string {
+		return strings.Replace(p.String(), "Host: x", "Host: x\r\n"+hops+": 192.0.2.1", 1)
+	}
 	for range 5 { // what is known to be sold out costs nothing, and is not counted
 		if got := answerTo(t, d, from(shoeRequest(t, anyBuyer))); !strings.HasPrefix(got, "HTTP/1.1 409") {
 			t.Fatal(got)

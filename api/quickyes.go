@@ -54,6 +54,7 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 	x.buyer = who.buyer
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	if err := s.passBuyer(x, x.sale.id, false); errors.Is(err, errWaits) {
+		x.keepSolution()
 		go s.askLater(x, strings.Clone(key), keep(lines))
 		return
 	} else if err != nil {
@@ -127,8 +128,11 @@ func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []
 	s.inFlight.Add(-1)
 	now := s.opt.Now()
 	answer, status, last := s.compose(x, r, err, room, now)
-	if x.code == engine.CodeSoldOut {
+	switch {
+	case x.code == engine.CodeSoldOut:
 		x.sale.refuse(now.Unix())
+	case err == nil && !r.Replayed:
+		s.made(x, x.sale.id)
 	}
 	s.metrics.count(x.route, fasthttp.MethodPost, status, x.code)
 	x.route.metrics.seconds.Observe(now.Sub(x.start).Seconds())

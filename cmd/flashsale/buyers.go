@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -19,7 +20,7 @@ func (n *node) openPublic(ctx context.Context) error {
 	}
 	o := api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
 		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log}
-	if err := n.openLimits(&o); err != nil {
+	if err := errors.Join(n.openLimits(&o), n.openChallenges(&o)); err != nil {
 		return err
 	}
 	if n.set.BuyerJWKS != "" {
