@@ -146,7 +146,7 @@ func (t *table) owe(key uint64, l engine.Limit, n, now int64) {
 	g, s := t.lock(key, l, now)
 	defer g.mu.Unlock()
 	if s.full > now {
-		s.owed += uint32(n) //nolint:gosec // it was owed before
+		s.owed += uint32(n)
 	}
 }
 
