@@ -44,6 +44,9 @@ func (s *Server) reserve(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	if !r.Replayed {
+		s.made(x, x.param)
+	}
 	x.reserved(&r)
 	return nil
 }
@@ -137,6 +140,9 @@ func (s *Server) checkout(x *exchange) error {
 		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
 		x.retryAfter(time.Second)
 		return x.json(fasthttp.StatusAccepted, pendingForm{"pending", formReservation(res.Reservation)})
+	}
+	if !res.Replayed {
+		s.paid(x, res.Order.SaleID)
 	}
 	x.set(fasthttp.HeaderLocation, "/v1/orders/"+res.Order.ID.Order())
 	return x.json(fasthttp.StatusCreated, formOrder(*res.Order))

@@ -24,7 +24,7 @@ type origin struct {
 
 const (
 	readableHeaders = "ETag, Idempotency-Replayed, Location, RateLimit, RateLimit-Policy, Retry-After, X-Request-Id"
-	sendableHeaders = "Admission-Token, Authorization, Content-Type, Idempotency-Key, If-None-Match, Prefer, X-Request-Id"
+	sendableHeaders = "Admission-Token, Authorization, Challenge-Solution, Content-Type, Idempotency-Key, If-None-Match, Prefer, X-Request-Id"
 	preflightFor    = "7200" // seconds; browsers keep it no longer
 )
 

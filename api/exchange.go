@@ -35,6 +35,7 @@ type exchange struct {
 
 	quota   engine.Quota // how its limit stands, if that is to be told
 	counted bool         // by who the buyer is
+	demand  int          // whether it needs the solution of a challenge
 
 	code   engine.Code // of a refusal, for the metrics
 	status int         // of a refusal, where HTTP has a more exact one than the code's
@@ -50,7 +51,7 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 func (x *exchange) free() {
 	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
 	x.asks, x.secure = false, false
-	x.from, x.quota, x.counted = client{}, engine.Quota{}, false
+	x.from, x.quota, x.counted, x.demand = client{}, engine.Quota{}, false, unasked
 	clear(x.cart[:])
 	exchanges.Put(x)
 }

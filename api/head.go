@@ -26,6 +26,7 @@ type head struct {
 	origin         field
 	forwarded      field
 	forwardedFor   field // X-Forwarded-For
+	solution       field // Challenge-Solution
 	raw            []byte
 	folded         bool // a value goes on in a second line
 	wrong          bool // a line that is no name, colon, value, CR and LF
@@ -131,6 +132,10 @@ func (h *head) line(line []byte) {
 	case len("forwarded"):
 		if named("forwarded") {
 			h.forwarded.add(line[colon+1:])
+		}
+	case len("challenge-solution"):
+		if named("challenge-solution") {
+			h.solution.add(line[colon+1:])
 		}
 	case len("host"):
 		if named("host") {

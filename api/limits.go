@@ -97,14 +97,20 @@ func (s *Server) passPlace(x *exchange, wait bool) error {
 
 // passBuyer counts who asks for stock of a sale by who they are.
 func (s *Server) passBuyer(x *exchange, sale string, wait bool) error {
-	if s.opt.Limits == nil || s.opt.Unguarded {
+	if s.opt.Unguarded {
 		return nil
 	}
-	if !x.counted {
+	if s.opt.Limits != nil && !x.counted {
 		if err := s.count(x, engine.LimitBuyer, x.buyer, "", wait); err != nil {
 			return err
 		}
 		x.counted = true
+	}
+	if s.opt.Challenges != nil {
+		return s.challenged(x, sale, s.suspect(x, sale), wait)
+	}
+	if s.suspectBuyer(x, sale) { // not by where they come from: that would refuse others
+		return s.count(x, engine.LimitSuspect, x.buyer, sale, wait)
 	}
 	return nil
 }

@@ -74,6 +74,8 @@ type Options struct {
 	ForwardedHeader string
 	// Limits, if given, says how often somebody may come.
 	Limits Limits
+	// Challenges, if given, says who has to solve one first.
+	Challenges Challenges
 	// limitLoopback treats this machine as any other, which only a test wants.
 	limitLoopback bool
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -20,6 +21,13 @@ func (failing) View(context.Context, string) (*engine.RoomView, error)          
 func (failing) Join(context.Context, string, string) (engine.RoomTicket, error) { panic("secret") }
 func (failing) Leave(context.Context, string, string) (string, error)           { panic("secret") }
 func (failing) Ticket(context.Context, string, uint64) (engine.RoomTicket, error) {
+	panic("secret")
+}
+func (failing) Demand(string, bool, time.Time) bool { panic("secret") }
+func (failing) Give(string, string, bool, bool, time.Time) engine.Challenge {
+	panic("secret")
+}
+func (failing) Check(context.Context, string, string, string, string, time.Time) (string, bool) {
 	panic("secret")
 }
 func (failing) Keep(context.Context, engine.ProviderEvent) (bool, error) { panic("secret") }
@@ -38,7 +46,7 @@ func allFailing() *fake {
 
 func TestAPanicBehindAnyRouteIsOneRequestsFault(t *testing.T) {
 	d := openTCP(t, allFailing(), usualWay, func(o *Options) {
-		o.Webhooks, o.Rooms = failing{}, failing{}
+		o.Webhooks, o.Rooms, o.Challenges = failing{}, failing{}, failing{}
 		o.SaleCacheFor = -1
 	})
 	order, id := testID.Order(), testID.String()

@@ -47,6 +47,19 @@ type Limits interface {
 	Used(l engine.Limit, who, where string, now time.Time) engine.Quota
 }
 
+// Challenges asks whoever wants stock for a proof.
+type Challenges interface {
+	// Demand counts a request, and says whether it has to come with a solution. It
+	// must not wait.
+	Demand(sale string, suspect bool, now time.Time) bool
+	// Give makes a challenge. work: one that this engine can check by itself. It does
+	// not wait.
+	Give(sale, buyer string, suspect, work bool, now time.Time) engine.Challenge
+	// Check says what is wrong with a solution, or "". away: who would know does not
+	// answer.
+	Check(ctx context.Context, sale, buyer, from, solution string, now time.Time) (why string, away bool)
+}
+
 // Webhooks takes what payment providers send about payments.
 type Webhooks interface {
 	// Event verifies a delivery by its body, as it was sent, and its headers, and

@@ -59,6 +59,7 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 	x.buyer = who.buyer
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	if err := s.passBuyer(x, x.sale.id, false); errors.Is(err, errWaits) {
+		x.keepSolution()
 		go s.askLater(x, engine.ReserveRequest{Sale: x.sale.id, Buyer: x.buyer, IdempotencyKey: strings.Clone(key), Lines: keep(lines), Admission: string(x.head.admission.value)})
 		return
 	} else if err != nil {
@@ -142,8 +143,11 @@ func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []
 	now := s.opt.Now()
 	s.pressure.leave(now.Sub(x.start))
 	answer, status, last := s.compose(x, r, err, room, now)
-	if x.code == engine.CodeSoldOut {
+	switch {
+	case x.code == engine.CodeSoldOut:
 		x.sale.refuse(now.Unix())
+	case err == nil && !r.Replayed:
+		s.made(x, x.sale.id)
 	}
 	s.metrics.count(x.route, fasthttp.MethodPost, status, x.code)
 	x.route.metrics.seconds.Observe(now.Sub(x.start).Seconds())

@@ -29,6 +29,7 @@ const (
 	atSale
 	atReservations
 	atBatch
+	atChallenge
 	atReservation
 	atCheckout
 	atOrder
@@ -50,6 +51,7 @@ func routeTable() [routeCount]route {
 		atSale:         {pattern: "/v1/sales/{sale}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getSale}}},
 		atReservations: {pattern: "/v1/sales/{sale}/reservations", allow: "POST", rank: newcomers, methods: []method{{post, true, (*Server).reserve}}},
 		atBatch:        {pattern: "/v1/sales/{sale}/reservations:batch", allow: "POST", rank: newcomers, methods: []method{{post, true, (*Server).reserveBatch}}},
+		atChallenge:    {pattern: "/v1/sales/{sale}/challenge", allow: "GET, HEAD", rank: newcomers, methods: []method{{get, true, (*Server).getChallenge}}},
 		atReservation: {pattern: "/v1/reservations/{id}", allow: "GET, HEAD, DELETE", rank: holders, methods: []method{
 			{get, true, (*Server).getReservation}, {del, true, (*Server).release}}},
 		atCheckout: {pattern: "/v1/reservations/{id}/checkout", allow: "POST", rank: holders, methods: []method{{post, true, (*Server).checkout}}},
@@ -65,6 +67,7 @@ func routeTable() [routeCount]route {
 }
 
 var (
+	challengeSuffix  = []byte("/challenge")
 	salesPath        = []byte("/v1/sales/")
 	reservationsPath = []byte("/v1/reservations/")
 	ordersPath       = []byte("/v1/orders/")
@@ -86,6 +89,9 @@ func match(path []byte) (int, []byte) {
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
 		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
 			return atBatch, sale
+		}
+		if sale, ok := bytes.CutSuffix(rest, challengeSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
+			return atChallenge, sale
 		}
 		if at, param := queuePath(rest); at != atNowhere {
 			return at, param

@@ -36,6 +36,7 @@ const (
 	CodeKeyMissing          Code = "idempotency_key_missing"
 	CodeKeyReused           Code = "idempotency_key_reused"
 	CodeAdmissionRequired   Code = "admission_required"
+	CodeChallengeRequired   Code = "challenge_required"
 	CodeRateLimited         Code = "rate_limited"
 	CodeOverloaded          Code = "overloaded"
 	CodeGateFrozen          Code = "gate_frozen"
@@ -77,6 +78,7 @@ var Codes = map[Code]Class{
 	CodeKeyMissing:          {400, false, "Send an Idempotency-Key header, a new one for each distinct request."},
 	CodeKeyReused:           {422, false, "This Idempotency-Key was used with another body; use a new key."},
 	CodeAdmissionRequired:   {403, true, "Join the sale's queue and send its admission token."},
+	CodeChallengeRequired:   {403, true, "Solve the challenge in this answer and send the request again with its kind, a space and the solution in Challenge-Solution."},
 	CodeRateLimited:         {429, true, "Slow down and retry after the time that Retry-After gives."},
 	CodeOverloaded:          {503, true, "The engine is at capacity; retry after the time that Retry-After gives."},
 	CodeGateFrozen:          {503, true, "The sale's gate is being rebuilt; retry after the time that Retry-After gives. No order is lost."},

@@ -47,3 +47,12 @@ type Quota struct {
 	Reset   time.Duration // until there are Most again
 	After   time.Duration // of Beyond: until one is within
 }
+
+// Challenge is what somebody has to solve before they are answered.
+type Challenge struct {
+	Kind    string
+	Text    string    // of work: what to append a number to
+	Bits    int       // of work: the zero bits that the hash of that must begin with
+	Expires time.Time // of work
+	SiteKey string    // of a widget
+}

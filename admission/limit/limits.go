@@ -20,7 +20,7 @@ type Options struct {
 	URL    string  // Redis, as for the gate
 	Secret []byte  // under which names are hidden at Redis; the same on all nodes, 16 bytes at least
 	Share  float64 // of a limit that a node gives without asking, from 0 to 1
-	Keys   int     // that this node remembers; default 262,144: 8 MiB
+	Keys   int     // that this node remembers; default 65,536: 2 MiB
 	// CallTimeout is what one call of Redis may take. Default 50 ms.
 	CallTimeout time.Duration
 	// Pause is how long Redis is left alone after a failure. Default 1 s.
@@ -42,7 +42,7 @@ type Limits struct {
 // counts alone.
 func Open(o Options) (*Limits, error) {
 	if o.Keys == 0 {
-		o.Keys = 1 << 18
+		o.Keys = 1 << 16
 	}
 	if o.CallTimeout == 0 {
 		o.CallTimeout = 50 * time.Millisecond

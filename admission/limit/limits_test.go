@@ -353,19 +353,36 @@ func TestRulesAreReadAndRefusedWithTheirReason(t *testing.T) {
 	}
 }
 
+// BenchmarkCount is one request of a buyer; BenchmarkReservation is all that a
+// reservation from an address of its own costs.
 func BenchmarkCount(b *testing.B) {
-	l := node(b, "redis://127.0.0.1:1", func(o *Options) {
-		o.Rules, o.Keys = Defaults(), 1<<18
+	bench(b, func(l *Limits, who, _ string, now time.Time) { l.Count(engine.LimitBuyer, who, "", now) })
+}
+
+func BenchmarkReservation(b *testing.B) {
+	bench(b, func(l *Limits, who, from string, now time.Time) {
+		l.Count(engine.LimitIP, from, "", now)
+		l.Count(engine.LimitBuyer, who, "", now)
+		l.Used(engine.LimitUnpaid, who, "drop", now)
+		l.Note(engine.LimitUnpaid, who, "drop", 1, now)
+		l.Note(engine.LimitUnpaidIP, from, "drop", 1, now)
 	})
-	names := make([]string, 16384)
+}
+
+func bench(b *testing.B, do func(l *Limits, who, from string, now time.Time)) {
+	l := node(b, "redis://127.0.0.1:1", func(o *Options) {
+		o.Rules, o.Keys = Defaults(), 1<<16
+		o.Rules[engine.LimitUnpaid], o.Rules[engine.LimitUnpaidIP] = Rule{1000, time.Minute}, Rule{1000, time.Minute} // each comes again and again
+	})
+	names, places := make([]string, 16384), make([]string, 16384)
 	for i := range names {
-		names[i] = fmt.Sprint("buyer-", i)
+		names[i], places[i] = fmt.Sprint("buyer-", i), string([]byte{10, 1, byte(i >> 8), byte(i)})
 	}
 	b.ReportAllocs()
 	i, now := 0, time.Now()
 	for b.Loop() {
 		i++
 		now = now.Add(time.Microsecond * 20)
-		l.Count(engine.LimitBuyer, names[i%len(names)], "", now)
+		do(l, names[i%len(names)], places[i%len(places)], now)
 	}
 }

@@ -35,7 +35,7 @@ func newMetrics(reg prometheus.Registerer, t *table, log *slog.Logger) (*metrics
 		Name: "flashsale_limit_pushed_out_total", Help: "Keys that this node forgot, for want of room, before their limit was whole again. If it grows fast, raise --limit-keys.",
 	}, func() float64 { return float64(t.pushed.Load()) })
 	for l := range m.beyond {
-		m.beyond[l] = beyond.WithLabelValues(engine.Limit(l).String()) //nolint:gosec // a small index
+		m.beyond[l] = beyond.WithLabelValues(engine.Limit(l).String())
 	}
 	if reg == nil {
 		return m, nil

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -23,7 +24,7 @@ func (n *node) openPublic(ctx context.Context) error {
 		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded,
 		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log,
 	}
-	if err := n.openLimits(&o); err != nil {
+	if err := errors.Join(n.openLimits(&o), n.openChallenges(&o)); err != nil {
 		return err
 	}
 	if n.set.BuyerJWKS != "" {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/admission/limit"
 	"github.com/flashsale-engine/flashsale/api"
+	"github.com/flashsale-engine/flashsale/challenge"
 )
 
 // Who may come how often; docs/limits.md.
@@ -98,5 +99,42 @@ func (n *node) openLimits(o *api.Options) error {
 	}
 	n.onClose(func() { _ = limits.Close() })
 	o.Limits = limits
+	return nil
+}
+
+func (s *Settings) validateChallenge(p *problems) {
+	if s.Challenge == "off" || s.Challenge == "" {
+		return
+	}
+	o := s.challenges()
+	c, err := challenge.New(o)
+	if err != nil {
+		p.add("challenge, challenge-bits, turnstile-secret, turnstile-site-key, turnstile-url: %v", err)
+	} else {
+		c.Close()
+	}
+	if s.DoorSecret == "" && s.BuyerKey == "" {
+		p.add("door-secret: set it, the same on all nodes: a challenge that one gives is solved at another")
+	}
+}
+
+func (s *Settings) challenges() challenge.Options {
+	return challenge.Options{Kind: s.Challenge, Secret: s.doorSecret("challenges"), Sales: s.ChallengeSales, Above: s.ChallengeAbove, Bits: s.ChallengeBits,
+		SiteKey: s.TurnstileSiteKey, TurnstileSecret: s.TurnstileSecret, VerifyURL: s.TurnstileURL}
+}
+
+// openChallenges prepares what asks the buyers for a proof, if anything does.
+func (n *node) openChallenges(o *api.Options) error {
+	if n.set.Challenge == "off" || n.set.Challenge == "" {
+		return nil
+	}
+	c := n.set.challenges()
+	c.Board, c.Registerer = n.board, n.reg
+	made, err := challenge.New(c)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	n.onClose(made.Close)
+	o.Challenges = made
 	return nil
 }

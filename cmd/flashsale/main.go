@@ -61,6 +61,7 @@ type CLI struct {
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
+	Solve    solveCmd    `cmd:"" help:"Solve a challenge for trying things, as a page would."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
 	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`

@@ -137,7 +137,7 @@ func (c *configPrintCmd) Run(w *world) error {
 // shown hides what must not be printed.
 func shown(name string, v any) any {
 	switch {
-	case slices.Contains([]string{"AdminToken", "BuyerKey", "DoorSecret", "PaymentWebhookSecret", "StripeKey", "StripeWebhookSecret", "FraudToken", "NotifySecret"}, name) && !reflect.ValueOf(v).IsZero():
+	case slices.Contains([]string{"AdminToken", "BuyerKey", "DoorSecret", "TurnstileSecret", "PaymentWebhookSecret", "StripeKey", "StripeWebhookSecret", "FraudToken", "NotifySecret"}, name) && !reflect.ValueOf(v).IsZero():
 		return "(set, not shown)"
 	case name == "BuyerJWKS":
 		return buyerkeys.Shown(fmt.Sprint(v))

@@ -41,11 +41,19 @@ type Settings struct {
 
 	Limit           []string `help:"How often somebody may come: NAME=MOST/WINDOW, as buyer=60/10s, or NAME=off; repeatable. Names and defaults are in docs/limits.md." placeholder:"LIMIT"`
 	LimitFree       float64  `help:"Part of a limit that a node gives without asking the others, by way of Redis." default:"0.5"`
-	LimitKeys       int      `help:"Buyers and addresses whose requests a node remembers, 26 to 52 bytes each." default:"262144"`
+	LimitKeys       int      `help:"Buyers and addresses whose requests a node remembers, 26 to 52 bytes each." default:"65536"`
 	DoorSecret      string   `help:"Secret of 16 bytes or more, the same on all nodes, under which limits hide names at Redis and challenges are signed; default: made of --buyer-key, or else of the admin tokens." placeholder:"SECRET"`
 	TrustedProxies  []string `help:"Networks of the proxies that are believed about whom they forward for, as 10.0.0.0/8; none: nobody is." placeholder:"CIDR"`
 	ForwardedHeader string   `help:"The header in which they say it: X-Forwarded-For or Forwarded. They must set it, or append to it, in every request." default:"X-Forwarded-For" placeholder:"NAME"`
 	MaxConnsPerIP   int      `help:"Open connections from one IPv4 address or IPv6 /64; not for loopback and trusted proxies. 0: no limit." default:"2048"`
+
+	Challenge        string   `help:"What buyers solve before they get an answer, when many come at once or they have left holds unpaid: off, work (a proof of work) or turnstile." default:"off" placeholder:"KIND"`
+	ChallengeAbove   int      `help:"Requests for stock per second on this node above which everybody has to; 0: always; -1: only who has left too many holds unpaid." default:"2000"`
+	ChallengeSales   []string `help:"The sales in which they have to; none: all." placeholder:"SALE"`
+	ChallengeBits    int      `help:"Zero bits of a proof of work just above that; one more each time the requests double." default:"16"`
+	TurnstileSecret  string   `help:"Secret of Turnstile's widget." placeholder:"SECRET"`
+	TurnstileSiteKey string   `help:"Site key of it, for the page." placeholder:"KEY"`
+	TurnstileURL     string   `help:"Where tokens are verified." default:"https://challenges.cloudflare.com/turnstile/v0/siteverify" placeholder:"URL"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
@@ -157,6 +165,7 @@ func (s *Settings) validateBuyers(p *problems) {
 		p.add("target-latency: %s is neither 0 nor between 10ms and 10s", s.TargetLatency)
 	}
 	s.validateLimits(p)
+	s.validateChallenge(p)
 }
 
 func (s *Settings) validateKeys(p *problems) {

@@ -12,8 +12,7 @@
 local t = redis.call('TIME')
 local now = t[1] * 1000000 + t[2]
 local asked, told, each, burst = tonumber(ARGV[1]), tonumber(ARGV[2]), tonumber(ARGV[3]), tonumber(ARGV[4])
-local full = tonumber(redis.call('GET', KEYS[1]) or now)
-full = math.max(now, math.min(full, now + burst))
+local full = math.max(now, tonumber(redis.call('GET', KEYS[1]) or now))
 full = math.max(now, math.min(full + told * each, now + burst))
 local within = math.min(asked, math.floor((now + burst - full) / each))
 full = full + within * each
