@@ -87,6 +87,19 @@ cover: ## all tests, with the coverage of each function in coverage.out
 lint: ## golangci-lint with .golangci.yml (built once, in the cache)
 	@lint=$$(scripts/tool.sh lint); "$$lint" run ./...
 
+.PHONY: vulncheck
+vulncheck: ## known vulnerabilities in what the binary reaches; needs vuln.go.dev, and says so
+	scripts/vulncheck.sh
+
+.PHONY: fuzz
+fuzz: ## every fuzz target for FUZZTIME=10s with WORKERS=2, with executions, total time and crashers: minutes
+	scripts/fuzz.sh $(ARGS)
+
+.PHONY: schemathesis
+schemathesis: build ## the OpenAPI document against a running demo (installs the pinned schemathesis once)
+	@scripts/deps.sh demo
+	scripts/schemathesis.sh $(ARGS)
+
 .PHONY: fmt
 fmt: ## format the code
 	@lint=$$(scripts/tool.sh lint); "$$lint" fmt ./...

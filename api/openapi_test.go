@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"sort"
+	"strings"
 	"testing"
 
 	"github.com/getkin/kin-openapi/openapi3"
@@ -118,5 +119,51 @@ func TestTheDocumentDescribesEveryRouteAndNoOther(t *testing.T) {
 	}
 	if got != len(want) {
 		t.Errorf("openapi.yaml describes %d operations, the server has %d", got, len(want))
+	}
+}
+
+// A link leads to an operation that exists, gives parameters that it has, and takes
+// them from members that the answer has.
+func TestTheDocumentsLinksLeadSomewhere(t *testing.T) {
+	doc := document(t)
+	operations := map[string]*openapi3.Operation{}
+	given := map[string]openapi3.Parameters{}
+	for _, item := range doc.Paths.Map() {
+		for _, op := range item.Operations() {
+			operations[op.OperationID], given[op.OperationID] = op, append(slices.Clone(item.Parameters), op.Parameters...)
+		}
+	}
+	followed := map[string]bool{}
+	for from, op := range operations {
+		for status, r := range op.Responses.Map() {
+			for name, link := range r.Value.Links {
+				where := from + " " + status + " " + name
+				to := link.Value.OperationID
+				followed[from+"→"+to] = true
+				if operations[to] == nil {
+					t.Errorf("%s leads to %q", where, to)
+				}
+				body := r.Value.Content.Get("application/json").Schema.Value
+				for param, expression := range link.Value.Parameters {
+					if !slices.ContainsFunc(given[to], func(p *openapi3.ParameterRef) bool { return p.Value.Name == param && p.Value.In == "path" }) {
+						t.Errorf("%s gives %q, which %s has not", where, param, to)
+					}
+					pointer, ok := strings.CutPrefix(expression.(string), "$response.body#/")
+					at := body
+					for member := range strings.SplitSeq(pointer, "/") {
+						if ok = ok && at.Properties[member] != nil; !ok {
+							t.Errorf("%s takes %v, which the answer has not", where, expression)
+							break
+						}
+						at = at.Properties[member].Value
+					}
+				}
+			}
+		}
+	}
+	for _, way := range []string{"getSale→reserve", "reserve→getReservation", "reserve→checkout", "reserve→release", "getReservation→checkout", "getReservation→getOrder", "checkout→getOrder", "checkout→getReservation", "getOrder→getReservation"} {
+		if !followed[way] {
+			t.Errorf("no link goes %s", way)
+		}
 	}
 }

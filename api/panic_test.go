@@ -49,21 +49,19 @@ func TestAPanicBehindAnyRouteIsOneRequestsFault(t *testing.T) {
 		o.Webhooks, o.Rooms, o.Challenges = failing{}, failing{}, failing{}
 		o.SaleCacheFor = -1
 	})
-	order, id := testID.Order(), testID.String()
 	for i, r := range routeTable() {
 		for _, m := range r.methods {
+			order, id := testID.Order(), testID.String()
 			switch i {
 			case atHealth, atOpenAPI, atBatch: // they ask nobody; the last has a test of its own
 				continue
 			}
 			path := strings.NewReplacer("{sale}", "demo", "{provider}", "sandbox", "{ticket}", "7").Replace(r.pattern)
 			body := ""
-			switch {
-			case i == atOrder:
-				path = strings.Replace(path, "{id}", order, 1)
-			default:
-				path = strings.Replace(path, "{id}", id, 1)
+			if i == atOrder {
+				id = order
 			}
+			path = strings.Replace(path, "{id}", id, 1)
 			switch i {
 			case atReservations:
 				body = oneShoe

@@ -310,7 +310,7 @@ func decode(w http.ResponseWriter, r *http.Request, v any) error {
 	if err := d.Decode(v); err != nil {
 		return engine.E(engine.CodeInvalidRequest, "the body is not as documented: %s", strings.TrimPrefix(err.Error(), "json: "))
 	}
-	if d.More() {
+	if _, err := d.Token(); !errors.Is(err, io.EOF) {
 		return engine.E(engine.CodeInvalidRequest, "the body has more than one JSON value")
 	}
 	return nil

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds a tool once and prints where it is: scripts/tool.sh lint|k6|stripe-mock
+# Builds a tool once and prints where it is: scripts/tool.sh lint|k6|stripe-mock|govulncheck
 #
 # Tools have go modules of their own (tools/*), so that their hundreds of
 # dependencies never meet the engine's. Building one takes minutes on a small
@@ -10,8 +10,9 @@ cd "$(dirname "$0")/.."
 case "${1:-}" in
   lint) module=github.com/golangci/golangci-lint/v2 package=$module/cmd/golangci-lint name=golangci-lint ;;
   k6) module=go.k6.io/k6/v2 package=$module name=k6 ;;
+  govulncheck) module=golang.org/x/vuln package=$module/cmd/govulncheck name=govulncheck ;;
   stripe-mock) module=github.com/stripe/stripe-mock package=$module name=stripe-mock ;;
-  *) echo "usage: scripts/tool.sh lint|k6|stripe-mock" >&2; exit 2 ;;
+  *) echo "usage: scripts/tool.sh lint|k6|stripe-mock|govulncheck" >&2; exit 2 ;;
 esac
 
 version=$(awk -v m="$module" '$1 == m { print $2 }' "tools/$1/go.mod")
