@@ -107,7 +107,7 @@ func (s *Server) checkout(x *exchange) error {
 	ctx, done := s.work(s.opt.MaxWait)
 	defer done()
 	res, err := s.opt.Engine.Checkout(ctx, engine.CheckoutRequest{
-		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Email: pay.email,
+		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Contact: pay.contact,
 		Wait: wait, WaitSet: waitSet, Traceparent: traceparent(&x.http.Request.Header),
 	})
 	if err != nil {
@@ -144,7 +144,9 @@ func (s *Server) getOrder(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(fasthttp.StatusOK, formOrder(o))
+	f := formOrder(o)
+	f.Contact = formContact(o.Contact)
+	return x.json(fasthttp.StatusOK, f)
 }
 
 func (x *exchange) reservationID() (engine.ReservationID, error) {

@@ -78,6 +78,7 @@ type Options struct {
 	Breaker   func() string // the payment breaker's state
 	Breakers  Breakers      // all of them; nil: there are none
 	Gates     *Gates        // nil: its paths are not there
+	Contacts  Contacts      // nil: its path is not there
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
@@ -160,6 +161,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /admin/v1/dead-letters/{id}/retry", s.allow(Operator, s.retryDead))
 	m.HandleFunc("POST /admin/v1/dead-letters/{id}/drop", s.allow(Operator, s.dropDead))
 	s.gateRoutes(m)
+	s.buyerRoutes(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

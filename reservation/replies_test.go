@@ -16,6 +16,7 @@ import (
 
 // book is a record with at most one order, and counts how often it is asked.
 type book struct {
+	engine.Orders // the rest is not asked
 	order atomic.Pointer[engine.Order]
 	asked atomic.Int32
 }

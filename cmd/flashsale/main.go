@@ -60,6 +60,7 @@ type CLI struct {
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
+	Data     dataCmd     `cmd:"" help:"Keys of buyers' contact data, and erasing it."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
@@ -83,7 +84,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	parser, err := kong.New(&cli, kong.Name("flashsale"),
 		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.Configuration(loadConfig),
+		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
 		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
 	if err != nil {

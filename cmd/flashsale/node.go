@@ -129,7 +129,11 @@ func (n *node) answers(ctx context.Context, o outage, refused func(error) bool, 
 }
 
 func (n *node) openRecord(ctx context.Context) error {
-	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Log: n.log})
+	sealer, err := n.sealer()
+	if err != nil {
+		return err
+	}
+	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Sealer: sealer, Log: n.log})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -276,7 +280,7 @@ func (n *node) openServers(ctx context.Context) (err error) {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Contacts: record.NewContacts(n.db), Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}

@@ -18,8 +18,8 @@ import (
 
 // Backends are where the real parts are.
 type Backends struct {
-	RedisURL     string `help:"Redis, the gate." default:"redis://127.0.0.1:6379/0" placeholder:"URL"`
-	PostgresURL  string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL"`
+	RedisURL     string `help:"Redis, the gate." default:"redis://127.0.0.1:6379/0" placeholder:"URL" type:"secret"`
+	PostgresURL  string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL" type:"secret"`
 	KafkaBrokers string `help:"Kafka brokers, host:port, comma-separated." default:"127.0.0.1:9092" placeholder:"LIST"`
 }
 
@@ -27,30 +27,31 @@ type Backends struct {
 type Settings struct {
 	Listen      string   `help:"Public listener; port 0 picks one." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	AdminListen string   `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
-	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN"`
+	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN" type:"secret"`
 
-	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
+	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET" type:"secret"`
 	BuyerPublicKeys []string      `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
 	BuyerJWKS       string        `help:"JWK Set with keys of buyer tokens: a file, or an https URL. Read again while the node runs, so that keys can rotate." placeholder:"FILE-OR-URL"`
 	BuyerJWKSEvery  time.Duration `help:"Time between two looks at the JWK Set at most: a key that was taken out is refused by then." default:"5m"`
 	Audience        string        `help:"The aud that buyer tokens must carry." default:"flashsale"`
+	DataKeys        string        `help:"Keyset that seals buyers' contact data: the file that has it, or itself. Unset, on loopback only, contacts are kept in clear." placeholder:"FILE" type:"secret"`
 	CORSOrigins     []string      `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
 	MaxInFlight     int           `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
-	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
+	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
-	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY"`
+	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY" type:"secret"`
 	StripeURL            string        `help:"Base URL of Stripe's API." default:"https://api.stripe.com" placeholder:"URL"`
 	StripeReturnURL      string        `help:"Page of the storefront to which buyers return from 3-D Secure; {reservation} becomes the id." placeholder:"URL"`
-	StripeWebhookSecret  []string      `help:"Secrets under which Stripe signs its webhooks; any of them holds." placeholder:"SECRET"`
+	StripeWebhookSecret  []string      `help:"Secrets under which Stripe signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	WebhookTolerance     time.Duration `help:"How far a webhook's time may lie from ours." default:"5m"`
 
 	FraudURL     string        `help:"Asked for a score before a payment is authorised; unset: nobody is." placeholder:"URL"`
-	FraudToken   string        `help:"Bearer token for it." placeholder:"TOKEN"`
+	FraudToken   string        `help:"Bearer token for it." placeholder:"TOKEN" type:"secret"`
 	FraudTimeout time.Duration `help:"How long a checkout waits for a score; then it goes on unscored." default:"150ms"`
 	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
-	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET"`
+	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET" type:"secret"`
 
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
@@ -120,6 +121,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	if public {
 		s.validateBuyers(&p)
 	}
+	s.validateDataKeys(&p, roles)
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
 	return p.err()
