@@ -272,6 +272,9 @@ func (b *batch) decide() {
 		b.server.inFlight.Add(-1)
 		code := b.line(index, r, err)
 		b.server.metrics.countLine(code)
+		if i >= 0 {
+			b.server.noteLine(b, &b.asked[i], r, err, code)
+		}
 	}
 	defer func() {
 		p := recover()

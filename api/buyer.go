@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // The buyer's endpoints: each reads its parts of the request, asks the engine
@@ -29,6 +30,7 @@ func (s *Server) reserve(x *exchange) error {
 			return bad.refusal()
 		}
 	}
+	x.noted.SKU = s.skuOf(lines)
 	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines})
 	if err == nil {
 		s.names.keep(x.param)
@@ -44,6 +46,7 @@ func (s *Server) reserve(x *exchange) error {
 
 // reserved writes a reservation that was made, or made before.
 func (x *exchange) reserved(r *engine.Reservation) {
+	x.credit(r)
 	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
 	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)
@@ -87,6 +90,7 @@ func (s *Server) release(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.credit(&r)
 	return x.json(fasthttp.StatusOK, formReservation(r))
 }
 
@@ -119,6 +123,7 @@ func (s *Server) checkout(x *exchange) error {
 		x.set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
 	x.replayed(res.Replayed)
+	x.noted.Source, x.noted.Seq = trail.Gate, res.Reservation.Seq
 	if a := res.Action; a != nil {
 		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
 		return x.json(fasthttp.StatusOK, actionNeededForm{string(engine.PaymentNeedsAction), actionForm{a.Type, a.URL},
@@ -129,6 +134,7 @@ func (s *Server) checkout(x *exchange) error {
 		x.retryAfter(time.Second)
 		return x.json(fasthttp.StatusAccepted, pendingForm{"pending", formReservation(res.Reservation)})
 	}
+	x.noted.Source, x.noted.Seq, x.noted.Epoch = trail.Record, res.Order.Seq, res.Order.Epoch
 	x.set(fasthttp.HeaderLocation, "/v1/orders/"+res.Order.ID.Order())
 	return x.json(fasthttp.StatusCreated, formOrder(*res.Order))
 }

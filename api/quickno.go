@@ -10,6 +10,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/problem"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // The quick no. When a sale has sold out, most of what arrives has the same
@@ -33,7 +34,9 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	if refusal == nil {
 		return false
 	}
-	answer := s.appendNo(x.room[:0], refusal, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start)
+	x.noted.Buyer, x.noted.SKU = s.opt.Trail.Of(buyer), s.opt.Trail.Name(line.SKU) // the room is for the answer from here on
+	x.id = s.ids.of(&x.head, x.scratch[:0])
+	answer := s.appendNo(x.room[:0], refusal, x.id, s.origins.of(&x.head), x.start)
 	if answer == nil {
 		return false
 	}
@@ -49,6 +52,8 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	s.metrics.count(route, fasthttp.MethodPost, http.StatusConflict, engine.CodeSoldOut)
 	route.metrics.seconds.Observe((now - x.start.Sub(began)).Seconds())
 	sale.refuse(x.start.Unix())
+	x.sale, x.code, x.noted.Source, x.noted.Unproven = sale, engine.CodeSoldOut, trail.Knowledge, true
+	s.noteQuick(x, http.StatusConflict, x.start)
 	x.free()
 	return true
 }

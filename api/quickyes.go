@@ -48,6 +48,7 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 		x.Reserved(nil, err)
 		return
 	}
+	x.noted.Buyer, x.noted.SKU = s.opt.Trail.Of(who.buyer), s.skuOf(lines)
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	s.opt.ReserveThen(s.limits.get(x.start), engine.ReserveRequest{Sale: x.sale.id, Buyer: who.buyer, IdempotencyKey: key, Lines: lines}, x)
 }
@@ -96,6 +97,7 @@ func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []
 		x.sale.refuse(now.Unix())
 	}
 	s.metrics.count(x.route, fasthttp.MethodPost, status, x.code)
+	s.noteQuick(x, status, now)
 	x.route.metrics.seconds.Observe(now.Sub(x.start).Seconds())
 	return answer, last
 }
@@ -110,6 +112,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 		}
 	}()
 	if err == nil && !r.Replayed && !s.draining.Load() {
+		x.credit(r)
 		if answer = s.appendYes(room, r, x.id, x.origin, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}

@@ -79,6 +79,7 @@ type Options struct {
 	Breakers  Breakers      // all of them; nil: there are none
 	Gates     *Gates        // nil: its paths are not there
 	Contacts  Contacts      // nil: its path is not there
+	Buyers    Buyers        // nil: its path is not there
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger

@@ -18,7 +18,7 @@ func (n *node) openPublic(ctx context.Context) error {
 		return &exit{exitUsage, err}
 	}
 	o := api.Options{Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen, Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins, MaxWait: n.set.MaxWait,
-		MaxInFlight: n.set.MaxInFlight, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log}
+		MaxInFlight: n.set.MaxInFlight, Trail: n.trail, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Log: n.log}
 	if n.set.BuyerJWKS != "" {
 		set, err := n.openKeySet(ctx)
 		if err != nil {

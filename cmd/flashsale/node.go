@@ -19,6 +19,7 @@ import (
 	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/fault"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -60,6 +61,7 @@ type node struct {
 	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
 	public *api.Server
+	trail  *trail.Trail      // nil without the role api, or with --decisions 0
 	keys   *buyerkeys.Source // nil without --buyer-jwks
 	admin  *ops.Server
 	doors  *doors
@@ -275,12 +277,15 @@ func (n *node) lostGate(saleNo uint32, _ int, _ string) {
 }
 
 func (n *node) openServers(ctx context.Context) (err error) {
+	if n.has(roleAPI) && n.set.Decisions > 0 {
+		n.trail = trail.New(n.set.Decisions, time.Now())
+	}
 	tokens, err := n.set.tokens()
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Contacts: record.NewContacts(n.db), Log: n.log})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Contacts: record.NewContacts(n.db), Buyers: stories{n}, Log: n.log})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}

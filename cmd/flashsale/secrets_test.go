@@ -27,7 +27,7 @@ func TestEverySecretCanComeFromAFileAndNoneIsPrinted(t *testing.T) {
 	looksSecret := regexp.MustCompile(`Token$|Key$|Keys$|Secret$|^RedisURL$|^PostgresURL$`)
 	public := []string{"BuyerPublicKeys"}
 	n := 0
-	for _, part := range []any{Settings{}, Backends{}, Admin{}, Signer{}} {
+	for _, part := range []any{Settings{}, Backends{}, Admin{}, Signer{}, traceBuyerCmd{}, dataRewrapCmd{}, migrateCmd{}} {
 		typ := reflect.TypeOf(part)
 		for i := range typ.NumField() {
 			f := typ.Field(i)

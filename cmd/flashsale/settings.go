@@ -64,6 +64,8 @@ type Settings struct {
 	Fault     string        `help:"For tests: what is to go wrong, as kill@POINT#N or dice@SEED#PERCENT." hidden:""`
 	ClockSkew time.Duration `help:"For tests: how far this node's clock is wrong." hidden:""`
 
+	Decisions int `help:"Answers to buyers that this node remembers for support (flashsale trace buyer), 64 bytes each; 0: none." default:"262144"`
+
 	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 
 	Migrate     bool `help:"Bring the schema of the record up to date on starting; without it, a schema that is behind is refused (see flashsale migrate)." default:"true" negatable:""`
@@ -197,6 +199,9 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.HeapFloor < 0 || s.HeapFloor > 16<<10 {
 		p.add("heap-floor: %d MiB is not between 0 and 16384", s.HeapFloor)
+	}
+	if s.Decisions < 0 || s.Decisions > 1<<26 {
+		p.add("decisions: %d is not between 0 and 67108864", s.Decisions)
 	}
 	if s.PaymentMax < 1 {
 		p.add("payment-max: %d; at least 1", s.PaymentMax)
