@@ -54,6 +54,20 @@ var codes, codeOf = func() (list []engine.Code, of map[engine.Code]uint8) {
 	return list, of
 }()
 
+// numberOf is codeOf, which takes longer than the rest, without a look for what a
+// crowd is told.
+func numberOf(c engine.Code) uint8 {
+	switch c {
+	case "":
+		return 0
+	case engine.CodeSoldOut:
+		return soldOut
+	}
+	return codeOf[c]
+}
+
+var soldOut = codeOf[engine.CodeSoldOut]
+
 // Noted is a decision as it is noted.
 type Noted struct {
 	Buyer     Buyer
@@ -139,11 +153,12 @@ func (t *Trail) Note(n *Noted) {
 	if n.Unproven {
 		who |= 1 << 7
 	}
+	at, code := n.At.UnixMicro(), numberOf(n.Code)
 	r := &t.rings[n.Buyer%shards]
 	r.mu.Lock()
 	e := &r.entries[r.next%uint64(len(r.entries))]
-	e.at, e.buyer, e.seq, e.epoch, e.sale, e.sku = n.At.UnixMicro(), n.Buyer, n.Seq, uint32(n.Epoch), n.Sale, n.SKU
-	e.status, e.code, e.who = uint16(n.Status), codeOf[n.Code], who
+	e.at, e.buyer, e.seq, e.epoch, e.sale, e.sku = at, n.Buyer, n.Seq, uint32(n.Epoch), n.Sale, n.SKU
+	e.status, e.code, e.who = uint16(n.Status), code, who
 	e.idLen = uint8(copy(e.id[:], n.RequestID))
 	r.next++
 	r.mu.Unlock()
