@@ -371,7 +371,9 @@ func (w *world) Order(_ context.Context, id ReservationID) (Order, error) {
 	return Order{}, E(CodeNotFound, "")
 }
 
-func (w *world) Contact(_ context.Context, o Order) (Contact, error) { return w.tries[o.Attempt].Contact, nil }
+func (w *world) Contact(_ context.Context, o Order) (Contact, error) {
+	return w.tries[o.Attempt].Contact, nil
+}
 
 func (w *world) Expect(id ReservationID) (func(context.Context) (Outcome, error), func()) {
 	return func(context.Context) (Outcome, error) {
