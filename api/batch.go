@@ -284,6 +284,9 @@ func (b *batch) decide() {
 		b.server.pressure.leave(b.server.opt.Now().Sub(b.start))
 		code := b.line(index, r, err)
 		b.server.metrics.countLine(code)
+		if i >= 0 {
+			b.server.noteLine(b, &b.asked[i], r, err, code)
+		}
 	}
 	defer func() {
 		p := recover()

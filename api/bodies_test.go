@@ -96,6 +96,13 @@ func TestBodiesOfCheckoutAreReadStrictly(t *testing.T) {
 		{"a long method", `{"payment_method":"` + strings.Repeat("x", 129) + `"}`, "payment_method"},
 		{"unknown field", `{"payment_method":"pm_x","amount":1}`, "amount"},
 		{"null contact", `{"payment_method":"pm_x","contact":null}`, "contact"},
+		{"an address of nothing", `{"payment_method":"pm_x","contact":{"address":{}}}`, "contact.address.name"},
+		{"an address without a street", `{"payment_method":"pm_x","contact":{"address":{"name":"A","city":"B","country":"GB"}}}`, "contact.address.line1"},
+		{"an address in no country", `{"payment_method":"pm_x","contact":{"address":{"name":"A","line1":"B","city":"C","country":"gb"}}}`, "contact.address.country"},
+		{"an address with a line break", `{"payment_method":"pm_x","contact":{"address":{"name":"A\u000aB","line1":"B","city":"C","country":"GB"}}}`, "contact.address.name"},
+		{"an address with blanks", `{"payment_method":"pm_x","contact":{"address":{"name":" ","line1":"B","city":"C","country":"GB"}}}`, "contact.address.name"},
+		{"an unknown part of an address", `{"payment_method":"pm_x","contact":{"address":{"planet":"Earth"}}}`, "contact.address.planet"},
+		{"a long post code", `{"payment_method":"pm_x","contact":{"address":{"postal_code":"` + strings.Repeat("1", 21) + `"}}}`, "contact.address.postal_code"},
 		{"unknown contact", `{"payment_method":"pm_x","contact":{"phone":"1"}}`, "contact.phone"},
 		{"a number for an address", `{"payment_method":"pm_x","contact":{"email":1}}`, "contact.email"},
 		{"no address", `{"payment_method":"pm_x","contact":{"email":""}}`, "contact.email"},
@@ -118,10 +125,12 @@ func TestBodiesOfCheckoutAreReadStrictly(t *testing.T) {
 		})
 	}
 	for body, want := range map[string]payBody{
-		visa:                         {"pm_card_visa", "buyer@example.com"},
-		`{"payment_method":"tok-1"}`: {"tok-1", ""},
-		`{"contact":{},"payment_method":"tok-1"}`:                                {"tok-1", ""},
-		`{"contact":{"email":"o'x+y@mail.exämple.co"},"payment_method":"tok-1"}`: {"tok-1", "o'x+y@mail.exämple.co"},
+		visa:                         {"pm_card_visa", engine.Contact{Email: "buyer@example.com"}},
+		`{"payment_method":"tok-1"}`: {"tok-1", engine.Contact{}},
+		`{"contact":{},"payment_method":"tok-1"}`:                                {"tok-1", engine.Contact{}},
+		`{"contact":{"email":"o'x+y@mail.exämple.co"},"payment_method":"tok-1"}`: {"tok-1", engine.Contact{Email: "o'x+y@mail.exämple.co"}},
+		`{"payment_method":"tok-1","contact":{"address":{"name":"Ada Ó Dálaigh","line1":"1 Main St","line2":"Flat 2","city":"Cork","region":"Munster","postal_code":"T12 AB34","country":"IE"}}}`: {"tok-1",
+			engine.Contact{Address: engine.Address{Name: "Ada Ó Dálaigh", Line1: "1 Main St", Line2: "Flat 2", City: "Cork", Region: "Munster", PostalCode: "T12 AB34", Country: "IE"}}},
 	} {
 		if p, err := checkoutBody([]byte(body)); err != nil || p != want {
 			t.Errorf("%s: %+v %v", body, p, err)
@@ -302,10 +311,10 @@ func FuzzCheckoutBody(f *testing.F) {
 			PaymentMethod string `json:"payment_method"`
 			Contact       struct{ Email string }
 		}
-		if err := json.Unmarshal(b, &want); err != nil || p.method != want.PaymentMethod || p.email != want.Contact.Email {
+		if err := json.Unmarshal(b, &want); err != nil || p.method != want.PaymentMethod || p.contact.Email != want.Contact.Email {
 			t.Errorf("read %+v, encoding/json reads %+v, %v", p, want, err)
 		}
-		if looksLikeCard([]byte(p.method)) || looksLikeCard([]byte(p.email)) {
+		if looksLikeCard([]byte(p.method)) || looksLikeCard([]byte(p.contact.Email)) {
 			t.Errorf("a card number came through: %q", b)
 		}
 	})

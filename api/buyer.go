@@ -8,6 +8,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // The buyer's endpoints: each reads its parts of the request, asks the engine
@@ -35,6 +36,7 @@ func (s *Server) reserve(x *exchange) error {
 			return bad.refusal()
 		}
 	}
+	x.noted.SKU = s.skuOf(lines)
 	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines, Admission: string(x.head.admission.value)})
 	if err == nil {
 		s.names.keep(x.param)
@@ -53,6 +55,7 @@ func (s *Server) reserve(x *exchange) error {
 
 // reserved writes a reservation that was made, or made before.
 func (x *exchange) reserved(r *engine.Reservation) {
+	x.credit(r)
 	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
 	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)
@@ -96,6 +99,7 @@ func (s *Server) release(x *exchange) error {
 	if err != nil {
 		return err
 	}
+	x.credit(&r)
 	return x.json(fasthttp.StatusOK, formReservation(r))
 }
 
@@ -119,7 +123,7 @@ func (s *Server) checkout(x *exchange) error {
 	ctx, done := s.work(s.opt.MaxWait)
 	defer done()
 	res, err := s.opt.Engine.Checkout(ctx, engine.CheckoutRequest{
-		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Email: pay.email,
+		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Contact: pay.contact,
 		Wait: wait, WaitSet: waitSet, Traceparent: traceparent(&x.http.Request.Header),
 	})
 	if err != nil {
@@ -131,6 +135,7 @@ func (s *Server) checkout(x *exchange) error {
 		x.set("Preference-Applied", "wait="+strconv.Itoa(int(wait/time.Second)))
 	}
 	x.replayed(res.Replayed)
+	x.noted.Source, x.noted.Seq = trail.Gate, res.Reservation.Seq
 	if a := res.Action; a != nil {
 		x.set(fasthttp.HeaderLocation, "/v1/reservations/"+id.String())
 		return x.json(fasthttp.StatusOK, actionNeededForm{string(engine.PaymentNeedsAction), actionForm{a.Type, a.URL},
@@ -144,6 +149,7 @@ func (s *Server) checkout(x *exchange) error {
 	if !res.Replayed {
 		s.paid(x, res.Order.SaleID)
 	}
+	x.noted.Source, x.noted.Seq, x.noted.Epoch = trail.Record, res.Order.Seq, res.Order.Epoch
 	x.set(fasthttp.HeaderLocation, "/v1/orders/"+res.Order.ID.Order())
 	return x.json(fasthttp.StatusCreated, formOrder(*res.Order))
 }
@@ -159,7 +165,9 @@ func (s *Server) getOrder(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.json(fasthttp.StatusOK, formOrder(o))
+	f := formOrder(o)
+	f.Contact = formContact(o.Contact)
+	return x.json(fasthttp.StatusOK, f)
 }
 
 func (x *exchange) reservationID() (engine.ReservationID, error) {

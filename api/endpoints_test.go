@@ -103,7 +103,7 @@ func TestACheckoutIsAnsweredWithTheOrder(t *testing.T) {
 	if strings.TrimSpace(a.text) != want {
 		t.Errorf("got  %s\nwant %s", a.text, want)
 	}
-	if got != (engine.CheckoutRequest{Buyer: anyBuyer, ID: testID, IdempotencyKey: "key-1", Method: "pm_card_visa", Email: "buyer@example.com", Wait: 3 * time.Second, WaitSet: true, Traceparent: trace}) {
+	if got != (engine.CheckoutRequest{Buyer: anyBuyer, ID: testID, IdempotencyKey: "key-1", Method: "pm_card_visa", Contact: engine.Contact{Email: "buyer@example.com"}, Wait: 3 * time.Second, WaitSet: true, Traceparent: trace}) {
 		t.Errorf("the engine was asked %+v", got)
 	}
 	for name, want := range (header{"Location": orderPath, "Preference-Applied": "wait=3", "Idempotency-Replayed": "true"}) {
@@ -115,7 +115,7 @@ func TestACheckoutIsAnsweredWithTheOrder(t *testing.T) {
 
 func TestAnUndecidedCheckoutTellsWhereToPoll(t *testing.T) {
 	d := open(t, &fake{checkout: func(_ context.Context, r engine.CheckoutRequest) (engine.CheckoutResult, error) {
-		if r.WaitSet || r.Wait != 0 || r.Email != "" || r.Traceparent != "" {
+		if r.WaitSet || r.Wait != 0 || r.Contact != (engine.Contact{}) || r.Traceparent != "" {
 			t.Errorf("nothing of this was stated: %+v", r)
 		}
 		v := held(r.Buyer)

@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // exchange is one request and its answer. It lives as long as the handler call;
@@ -38,6 +39,7 @@ type exchange struct {
 	demand  int          // whether it needs the solution of a challenge
 
 	code   engine.Code // of a refusal, for the metrics
+	noted  trail.Noted // for support; see trail.go
 	status int         // of a refusal, where HTTP has a more exact one than the code's
 
 	scratch [maxRequestID]byte // for the request's id
@@ -52,6 +54,7 @@ func (x *exchange) free() {
 	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
 	x.asks, x.secure = false, false
 	x.from, x.quota, x.counted, x.demand = client{}, engine.Quota{}, false, unasked
+	x.noted = trail.Noted{}
 	clear(x.cart[:])
 	exchanges.Put(x)
 }
@@ -183,6 +186,7 @@ func (s *Server) done(x *exchange) {
 	method := knownMethod(x.http.Method())
 	s.metrics.count(x.route, method, status, x.code)
 	x.route.metrics.seconds.Observe(took.Seconds())
+	s.noteUsual(x, status)
 	if s.opt.AccessLog {
 		s.opt.Log.Info("request", "request_id", string(x.id), "method", method, "route", x.route.pattern,
 			"status", status, "code", string(x.code), "took", took, "from", x.where())

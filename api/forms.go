@@ -60,6 +60,8 @@ type orderForm struct {
 	Payment     paymentForm  `json:"payment"`
 	PlacedAt    string       `json:"placed_at"`
 	Reason      string       `json:"reason,omitempty"`
+
+	Contact *contactForm `json:"contact,omitempty"` // where the buyer asks for the order
 }
 
 type paymentForm struct {

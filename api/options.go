@@ -12,6 +12,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // Fixed limits of the contract.
@@ -91,6 +92,8 @@ type Options struct {
 	// so that a crowd looking at a sale costs a few reads per second; default
 	// 250 ms, negative: always read.
 	SaleCacheFor time.Duration
+
+	Trail *trail.Trail // remembers what buyers were told, for support; nil: nobody does
 
 	Registerer prometheus.Registerer // nil: metrics are kept but not exposed
 	Log        *slog.Logger          // faults only; nil: slog.Default()

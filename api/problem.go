@@ -16,6 +16,7 @@ import (
 func (s *Server) refuse(x *exchange, err error) {
 	p := problem.Of(err)
 	x.code = p.Code
+	x.blame(err)
 	if x.status != 0 { // HTTP knows a closer one
 		p.Status = x.status
 	}

@@ -10,6 +10,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/problem"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // The quick no. When a sale has sold out, most of what arrives has the same
@@ -33,8 +34,10 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 	if refusal == nil {
 		return false
 	}
+	x.noted.Buyer, x.noted.SKU = s.opt.Trail.Of(buyer), s.opt.Trail.Name(line.SKU) // the room is for the answer from here on
+	x.noted.Source, x.noted.Unproven = trail.Knowledge, true
 	now := x.start.Unix()
-	if !s.quickRefusal(c, x, refusal) {
+	if !s.quickRefusal(c, x, sale, refusal) {
 		return false
 	}
 	sale.refuse(now)
@@ -42,9 +45,10 @@ func (s *Server) quickNo(c *conn, x *exchange, sale *soldFrom, line engine.CartL
 }
 
 // quickRefusal answers a request that nobody decides, and gives x back; or says no.
-func (s *Server) quickRefusal(c *conn, x *exchange, refusal error) bool {
+func (s *Server) quickRefusal(c *conn, x *exchange, sale *soldFrom, refusal error) bool {
 	p := problem.Of(refusal)
-	answer := s.appendNo(x.room[:0], p, s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head), x.start, x.secure)
+	x.sale, x.code, x.id = sale, p.Code, s.ids.of(&x.head, x.scratch[:0])
+	answer := s.appendNo(x.room[:0], p, x.id, s.origins.of(&x.head), x.start, x.secure)
 	if answer == nil {
 		return false
 	}
@@ -59,6 +63,7 @@ func (s *Server) quickRefusal(c *conn, x *exchange, refusal error) bool {
 	route := &s.metrics.routes[atReservations]
 	s.metrics.count(route, fasthttp.MethodPost, p.Status, p.Code)
 	route.metrics.seconds.Observe((now - x.start.Sub(began)).Seconds())
+	s.noteQuick(x, p.Status, x.start)
 	x.free()
 	return true
 }

@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
 // The quick yes. A plain reservation is asked for where its bytes are read, and
@@ -29,7 +30,9 @@ func (s *Server) quickYes(c *conn, x *exchange, sale *soldFrom, lines []engine.C
 	}
 	if s.inFlight.Add(1) > newcomers.room(s.opt.MaxInFlight) || !s.pressure.enter(1, x.start.Sub(began)) {
 		s.inFlight.Add(-1)
-		return s.quickRefusal(c, x, turnedAway(newcomers))
+		buyer, _ := subject(x.head.authorization.value, x.room[:])
+		x.noted.Buyer, x.noted.SKU, x.noted.Source, x.noted.Unproven = s.opt.Trail.Of(buyer), s.skuOf(lines), trail.Node, true
+		return s.quickRefusal(c, x, sale, turnedAway(newcomers))
 	}
 	if !c.flight.takeOff() {
 		s.inFlight.Add(-1)
@@ -57,6 +60,7 @@ func (s *Server) ask(x *exchange, lines []engine.CartLine) {
 		return
 	}
 	x.buyer = who.buyer
+	x.noted.Buyer, x.noted.SKU = s.opt.Trail.Of(who.buyer), s.skuOf(lines)
 	key := textOf(bareKey(x.head.idempotencyKey.value))
 	if err := s.passBuyer(x, x.sale.id, false); errors.Is(err, errWaits) {
 		x.keepSolution()
@@ -150,6 +154,7 @@ func (s *Server) answerTo(x *exchange, r *engine.Reservation, err error, room []
 		s.made(x, x.sale.id)
 	}
 	s.metrics.count(x.route, fasthttp.MethodPost, status, x.code)
+	s.noteQuick(x, status, now)
 	x.route.metrics.seconds.Observe(now.Sub(x.start).Seconds())
 	return answer, last
 }
@@ -164,6 +169,7 @@ func (s *Server) compose(x *exchange, r *engine.Reservation, err error, room []b
 		}
 	}()
 	if err == nil && !r.Replayed && !s.draining.Load() && x.quota.Most == 0 {
+		x.credit(r)
 		if answer = s.appendYes(room, r, x, now); answer != nil {
 			return answer, http.StatusCreated, false
 		}

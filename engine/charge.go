@@ -153,7 +153,7 @@ func retryAfter(err error) time.Duration {
 func (e *Engine) claim(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, traceparent string) (OutboxEntry, error) {
 	lines, total := s.Price(h.Lines)
 	event, err := e.Stream.Encode(AcceptedEvent{
-		ID: h.ID, SaleID: s.ID, Buyer: a.Buyer, Email: a.Email, Lines: lines, Total: total,
+		ID: h.ID, SaleID: s.ID, Buyer: a.Buyer, Lines: lines, Total: total,
 		Attempt: a.ID, Provider: p.Provider, ProviderRef: p.Ref, ReplyTo: e.Outcomes.Node(), Traceparent: traceparent,
 	})
 	if err != nil {

@@ -12,7 +12,7 @@ type CheckoutRequest struct {
 	ID             ReservationID
 	IdempotencyKey string
 	Method         string // the provider's token of a payment method
-	Email          string
+	Contact        Contact
 	Wait           time.Duration // how long the client will wait for an end; see WaitSet
 	WaitSet        bool          // the client stated Wait; else the default applies
 	Traceparent    string
@@ -79,7 +79,7 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 
 func (e *Engine) attempt(s *Sale, h Hold, id AttemptID, r CheckoutRequest) Attempt {
 	home := s.Home(r.ID.Buyer)
-	a := Attempt{ID: id, Reservation: r.ID, Lines: h.Lines, Shard: home, Epoch: s.Lease(home).Epoch, Buyer: r.Buyer, Method: r.Method, Email: r.Email, State: PaymentAuthorising}
+	a := Attempt{ID: id, Reservation: r.ID, Lines: h.Lines, Shard: home, Epoch: s.Lease(home).Epoch, Buyer: r.Buyer, Method: r.Method, Contact: r.Contact, State: PaymentAuthorising}
 	_, a.Amount = s.Price(h.Lines)
 	return a
 }
@@ -102,7 +102,7 @@ func (e *Engine) begin(ctx context.Context, s *Sale, h Hold, want Attempt) (a At
 		return a, false, e.decline(ctx, s, a, Payment{State: PaymentDeclined, DeclineCode: no})
 	case a.Fresh:
 		return a, false, nil
-	case a.Method != want.Method || a.Email != want.Email:
+	case a.Method != want.Method || !a.Contact.same(want.Contact):
 		if h.State == Paying && !h.Replayed { // this very call made it so
 			e.giveHold(ctx, s, a)
 		}
@@ -216,7 +216,7 @@ func (e *Engine) await(ctx context.Context, s *Sale, r CheckoutRequest, h Hold, 
 	}
 	lines, total := s.Price(h.Lines)
 	return CheckoutResult{Replayed: h.Replayed, Order: &Order{
-		ID: r.ID, SaleID: s.ID, Buyer: r.Buyer, State: o.State, Lines: lines, Total: total, Email: r.Email,
+		ID: r.ID, SaleID: s.ID, Buyer: r.Buyer, State: o.State, Lines: lines, Total: total,
 		Provider: o.Provider, Payment: atConfirmation, PlacedAt: o.PlacedAt, Seq: h.Seq, Epoch: s.Lease(s.Home(r.ID.Buyer)).Epoch,
 	}}, nil
 }

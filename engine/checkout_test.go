@@ -16,7 +16,7 @@ func hold(t *testing.T, w *world, buyer string) ReservationID {
 }
 
 func pay(id ReservationID, buyer, key, method string) CheckoutRequest {
-	return CheckoutRequest{Buyer: buyer, ID: id, IdempotencyKey: key, Method: method, Email: "b@example.com"}
+	return CheckoutRequest{Buyer: buyer, ID: id, IdempotencyKey: key, Method: method, Contact: Contact{Email: "b@example.com"}}
 }
 
 func TestCheckoutAnswersEachCaseOfTheTable(t *testing.T) {

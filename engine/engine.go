@@ -265,12 +265,15 @@ func (e *Engine) Release(ctx context.Context, buyer string, id ReservationID) (R
 	return e.view(s, buyer, h), nil
 }
 
-// Order reads a buyer's order; another buyer's is not found.
+// Order reads a buyer's order, with the contact; another buyer's is not found.
 func (e *Engine) Order(ctx context.Context, buyer string, id ReservationID) (Order, error) {
 	if _, err := e.owned(ctx, buyer, id); err != nil {
 		return Order{}, notFound(err, "order", id.Order())
 	}
 	o, err := e.Orders.Order(ctx, id)
+	if err == nil {
+		o.Contact, err = e.Orders.Contact(ctx, o)
+	}
 	if err != nil {
 		return Order{}, notFound(err, "order", id.Order())
 	}

@@ -13,8 +13,8 @@ type Attempt struct {
 	Shard       int    // which gave it the hold; set when it is begun
 	Epoch       int64  // of that shard; set when it is begun
 	Amount      Money
-	Method      string // the provider's token; never a card number
-	Email       string
+	Method      string  // the provider's token; never a card number
+	Contact     Contact // set when it is begun, and by Begin and Find: nobody else needs it
 	State       PaymentState
 	Provider    string // chosen before it is called; "" in attempts that never got so far
 	ProviderRef string
@@ -84,11 +84,11 @@ type Order struct {
 	State    ReservationState // confirmed or refused
 	Lines    []PricedLine
 	Total    Money
-	Email    string
 	Attempt  AttemptID
 	Provider string
 	Payment  PaymentState
-	Reason   string // why it was refused
+	Contact  Contact // set for its buyer and for the storefront's notice: nobody else needs it
+	Reason   string  // why it was refused
 	PlacedAt time.Time
 	Seq      uint64
 	Epoch    int64
@@ -100,7 +100,6 @@ type AcceptedEvent struct {
 	ID          ReservationID
 	SaleID      string
 	Buyer       string
-	Email       string
 	Lines       []PricedLine
 	Total       Money
 	Attempt     AttemptID

@@ -281,6 +281,8 @@ type Notifier interface {
 type Orders interface {
 	// Order gives a committed order, confirmed or refused: CodeNotFound.
 	Order(ctx context.Context, id ReservationID) (Order, error)
+	// Contact gives what an order's buyer gave at checkout: CodeNotFound.
+	Contact(ctx context.Context, o Order) (Contact, error)
 }
 
 // Hasher derives the gate's names from strangers' strings, under a sale's secret.

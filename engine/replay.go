@@ -26,7 +26,7 @@ func (e *Engine) answeredBefore(ctx context.Context, r CheckoutRequest, id Attem
 		return e.paidOtherwise(ctx, r, refusal)
 	case err != nil:
 		return CheckoutResult{}, err
-	case a.Method != r.Method || a.Email != r.Email:
+	case a.Method != r.Method || !a.Contact.same(r.Contact):
 		return CheckoutResult{}, E(CodeKeyReused, "this Idempotency-Key began a payment with another payment method or contact")
 	}
 	// The order first: its payment may have been refunded since.

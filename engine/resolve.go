@@ -302,7 +302,7 @@ func (e *Engine) free(ctx context.Context, s *Sale, id ReservationID, f Fence, e
 // whichever fence the gate has them.
 func (e *Engine) sell(ctx context.Context, s *Sale, f Fence, o Order) error {
 	event, err := e.Stream.Encode(AcceptedEvent{
-		ID: o.ID, SaleID: o.SaleID, Buyer: o.Buyer, Email: o.Email, Lines: o.Lines, Total: o.Total, Attempt: o.Attempt, Provider: o.Provider,
+		ID: o.ID, SaleID: o.SaleID, Buyer: o.Buyer, Lines: o.Lines, Total: o.Total, Attempt: o.Attempt, Provider: o.Provider,
 	})
 	if err != nil {
 		return err

@@ -345,7 +345,7 @@ func (w *world) decide(e OutboxEntry) {
 		w.unpaid++
 		return
 	}
-	o := Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Email: ev.Email, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
+	o := Order{ID: e.ID, SaleID: ev.SaleID, State: Confirmed, Buyer: ev.Buyer, Lines: ev.Lines, Total: ev.Total, Attempt: ev.Attempt, Provider: ev.Provider, PlacedAt: w.now}
 	if units := int64(ev.Lines[0].Quantity); w.sold+units > w.sale.Items[0].Stock {
 		w.refused++ // the last guard
 		o.State = Refused
@@ -369,6 +369,10 @@ func (w *world) Order(_ context.Context, id ReservationID) (Order, error) {
 		return o, nil
 	}
 	return Order{}, E(CodeNotFound, "")
+}
+
+func (w *world) Contact(_ context.Context, o Order) (Contact, error) {
+	return w.tries[o.Attempt].Contact, nil
 }
 
 func (w *world) Expect(id ReservationID) (func(context.Context) (Outcome, error), func()) {

@@ -91,7 +91,7 @@ func (s *Screen) Close() { s.c.Client.CloseIdleConnections() }
 
 func (s *Screen) ask(ctx context.Context, a engine.Attempt) (none engine.Score, err error) {
 	body, err := json.Marshal(map[string]any{
-		"attempt": a.ID.String(), "reservation": a.Reservation.String(), "buyer": a.Buyer, "email": a.Email,
+		"attempt": a.ID.String(), "reservation": a.Reservation.String(), "buyer": a.Buyer, "email": a.Contact.Email,
 		"payment_method": a.Method, "amount": a.Amount,
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func TestOnlyAClearNoDenies(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			id := engine.ReservationID{Sale: 1, Created: engine.TimeZero + 1}
-			a := engine.Attempt{ID: engine.NewAttemptID(id, "k"), Reservation: id, Buyer: "ann", Email: "a@example.org", Method: "pm_x", Amount: engine.Money{Amount: 4999, Currency: "USD"}}
+			a := engine.Attempt{ID: engine.NewAttemptID(id, "k"), Reservation: id, Buyer: "ann", Contact: engine.Contact{Email: "a@example.org"}, Method: "pm_x", Amount: engine.Money{Amount: 4999, Currency: "USD"}}
 			srv := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				raw, _ := io.ReadAll(r.Body)
 				var in map[string]any

@@ -40,7 +40,8 @@ type message struct {
 	body []byte
 }
 
-// of makes a notice's message. It is the same in every delivery.
+// of makes a notice's message. It is the same in every delivery, but for a contact
+// that has been erased since.
 func of(n Notice) (message, error) {
 	o := n.Order
 	data := map[string]any{
@@ -50,8 +51,27 @@ func of(n Notice) (message, error) {
 	if o.Reason != "" {
 		data["reason"] = o.Reason
 	}
+	if c := contact(o.Contact); len(c) > 0 {
+		data["contact"] = c
+	}
 	body, err := json.Marshal(map[string]any{"type": "order." + string(o.State), "timestamp": o.PlacedAt.UTC(), "data": data})
 	return message{id: "msg_" + strings.TrimPrefix(o.ID.Order(), "ord_"), body: body}, err
+}
+
+// contact is what the storefront needs to send the goods: data.contact has email
+// and address as far as they were given, or says in lost why it has neither.
+func contact(c engine.Contact) map[string]any {
+	out := map[string]any{}
+	if c.Email != "" {
+		out["email"] = c.Email
+	}
+	if c.Address != (engine.Address{}) {
+		out["address"] = c.Address
+	}
+	if c.Lost != "" {
+		out["lost"] = c.Lost
+	}
+	return out
 }
 
 // Secret is a key that signs: whsec_ and base64 of 24 to 64 bytes.

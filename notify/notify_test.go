@@ -91,7 +91,7 @@ func shelve(n int) *shelf {
 	for i := range n {
 		id := engine.ReservationID{Sale: 1, Created: engine.TimeZero + int64(i)}
 		s.due[id] = Notice{Order: engine.Order{ID: id, SaleID: "drop", Buyer: "ann", State: engine.Confirmed,
-			Total: engine.Money{Amount: 4999, Currency: "USD"}, Email: "ann@example.org", PlacedAt: time.Unix(1700000000, 0)}}
+			Total: engine.Money{Amount: 4999, Currency: "USD"}, PlacedAt: time.Unix(1700000000, 0)}}
 	}
 	return s
 }
@@ -254,5 +254,22 @@ func TestSendersSettingsAreChecked(t *testing.T) {
 		if _, err := New(c); err == nil || !strings.Contains(err.Error(), says) {
 			t.Errorf("%s: %v", says, err)
 		}
+	}
+}
+
+func TestTheStorefrontIsToldWhereTheGoodsGo(t *testing.T) {
+	o := engine.Order{State: engine.Confirmed, Contact: engine.Contact{Email: "ann@example.org", Address: engine.Address{Line1: "1 Main St", City: "Cork", Country: "IE"}}}
+	for want, c := range map[string]engine.Contact{
+		`"contact":{"address":{"line1":"1 Main St","city":"Cork","country":"IE"},"email":"ann@example.org"}`: o.Contact,
+		`"contact":{"lost":"erased"}`: {Lost: engine.ContactErased},
+	} {
+		o.Contact = c
+		if m, err := of(Notice{Order: o}); err != nil || !strings.Contains(string(m.body), want) {
+			t.Errorf("%s, %v", m.body, err)
+		}
+	}
+	o.Contact = engine.Contact{}
+	if m, err := of(Notice{Order: o}); err != nil || strings.Contains(string(m.body), "contact") {
+		t.Errorf("%s, %v", m.body, err)
 	}
 }

@@ -79,6 +79,8 @@ type Options struct {
 	Breakers  Breakers      // all of them; nil: there are none
 	Gates     *Gates        // nil: its paths are not there
 	Rooms     Rooms         // nil: no sale has a waiting room
+	Contacts  Contacts      // nil: its path is not there
+	Buyers    Buyers        // nil: its path is not there
 	Tokens    []Token
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
@@ -164,6 +166,7 @@ func (s *Server) routes() http.Handler {
 	s.gateRoutes(m)
 	m.HandleFunc("GET /admin/v1/sales/{sale}/queue", s.allow(Viewer, s.getQueue))
 	m.HandleFunc("POST /admin/v1/sales/{sale}/queue", s.allow(Operator, s.steerQueue))
+	s.buyerRoutes(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

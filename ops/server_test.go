@@ -41,6 +41,7 @@ var mayDo = map[string]string{
 	"GET /debug/pprof/": "viewer", "GET /debug/pprof/profile": "viewer", "GET /debug/pprof/symbol": "viewer", "GET /debug/pprof/trace": "viewer",
 	"GET /admin/v1/sales": "viewer", "GET /admin/v1/sales/{sale}": "viewer", "PUT /admin/v1/sales/{sale}": "owner",
 	"POST /admin/v1/sales/{sale}/{move}": "operator", "POST /admin/v1/sales/{sale}/stock": "operator", "POST /admin/v1/sales/{sale}/stock/move": "operator",
+	"GET /admin/v1/buyers/{buyer}/decisions": "viewer", "POST /admin/v1/buyers/{buyer}/erase": "owner",
 	"GET /admin/v1/sales/{sale}/queue": "viewer", "POST /admin/v1/sales/{sale}/queue": "operator",
 	"GET /admin/v1/sales/{sale}/shards": "viewer", "GET /admin/v1/sales/{sale}/holds": "viewer", "GET /admin/v1/sales/{sale}/orders": "viewer",
 	"GET /admin/v1/orders/{id}": "viewer", "DELETE /admin/v1/reservations/{id}": "operator", "POST /admin/v1/orders/{id}/refund": "owner",

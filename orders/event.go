@@ -28,7 +28,6 @@ type wire struct {
 	Reservation string     `json:"reservation"`
 	Sale        string     `json:"sale"`
 	Buyer       string     `json:"buyer"`
-	Email       string     `json:"email,omitempty"`
 	Lines       []wireLine `json:"lines"`
 	Total       wireMoney  `json:"total"`
 	Attempt     string     `json:"attempt"`
@@ -53,7 +52,7 @@ type wireMoney struct {
 // Encode gives an event's wire form, or says why the event is not one.
 func Encode(a engine.AcceptedEvent) ([]byte, error) {
 	w := wire{
-		Version: EventVersion, Reservation: a.ID.String(), Sale: a.SaleID, Buyer: a.Buyer, Email: a.Email,
+		Version: EventVersion, Reservation: a.ID.String(), Sale: a.SaleID, Buyer: a.Buyer,
 		Lines: make([]wireLine, len(a.Lines)), Total: wireMoney(a.Total), Attempt: a.Attempt.String(),
 		Provider: a.Provider, ProviderRef: a.ProviderRef, ReplyTo: a.ReplyTo, Traceparent: a.Traceparent,
 	}
@@ -94,7 +93,7 @@ const maxText = 1024
 
 func (w *wire) event() (engine.AcceptedEvent, error) {
 	a := engine.AcceptedEvent{
-		SaleID: w.Sale, Buyer: w.Buyer, Email: w.Email, Total: engine.Money(w.Total),
+		SaleID: w.Sale, Buyer: w.Buyer, Total: engine.Money(w.Total),
 		Provider: w.Provider, ProviderRef: w.ProviderRef, ReplyTo: w.ReplyTo, Traceparent: w.Traceparent,
 	}
 	var ok bool
@@ -109,7 +108,7 @@ func (w *wire) event() (engine.AcceptedEvent, error) {
 		needed     bool
 	}{
 		{"sale", w.Sale, true}, {"buyer", w.Buyer, true}, {"total.currency", w.Total.Currency, true}, {"provider", w.Provider, true},
-		{"email", w.Email, false}, {"provider_ref", w.ProviderRef, false}, {"reply_to", w.ReplyTo, false}, {"traceparent", w.Traceparent, false},
+		{"provider_ref", w.ProviderRef, false}, {"reply_to", w.ReplyTo, false}, {"traceparent", w.Traceparent, false},
 	} {
 		if err := checkText(f.name, f.text, f.needed); err != nil {
 			return a, err

@@ -87,31 +87,45 @@ func (g *Gate) unread(k keys, err error) error {
 
 // Find implements engine.GateReader.
 func (g *Gate) Find(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
-	shard := shardOf(s, id.Buyer)
-	k := keysOf(s.No, shard)
-	var record *redis.StringCmd
-	now, err := g.behind(ctx, k, s.Lease(shard), g.client.Pipeline, func(p redis.Pipeliner) { record = p.HGet(ctx, k.buyers, string(id.Buyer[:])) })
+	all, err := g.OfBuyer(ctx, s, id.Buyer)
 	if err != nil {
 		return engine.Hold{}, err
 	}
-	if err := record.Err(); errors.Is(err, redis.Nil) {
-		return engine.Hold{}, refuse(refNotFound)
-	} else if err != nil {
-		return engine.Hold{}, readFailed(err)
-	}
-	_, holds, err := decodeRecord([]byte(record.Val()))
-	if err != nil {
-		return engine.Hold{}, engine.Wrap(err, engine.CodeInternal, "buyer %x of sale %d", id.Buyer, s.No)
-	}
-	for _, h := range holds {
-		if h.nonce == id.Nonce && h.created == id.Created-engine.TimeZero {
-			if h.state == stateHeld && h.deadline <= now {
-				h.state = stateExpired
-			}
-			return h.view(s.No, id.Buyer, s.HoldCap.Milliseconds()), nil
+	for _, h := range all {
+		if h.ID == id {
+			return h, nil
 		}
 	}
 	return engine.Hold{}, refuse(refNotFound)
+}
+
+// OfBuyer gives all holds of a buyer that the gate remembers. A held one past its
+// deadline reads as expired. CodeGateFrozen.
+func (g *Gate) OfBuyer(ctx context.Context, s *engine.Sale, buyer engine.BuyerKey) ([]engine.Hold, error) {
+	shard := shardOf(s, buyer)
+	k := keysOf(s.No, shard)
+	var record *redis.StringCmd
+	now, err := g.behind(ctx, k, s.Lease(shard), g.client.Pipeline, func(p redis.Pipeliner) { record = p.HGet(ctx, k.buyers, string(buyer[:])) })
+	if err != nil {
+		return nil, err
+	}
+	if err := record.Err(); errors.Is(err, redis.Nil) {
+		return nil, nil
+	} else if err != nil {
+		return nil, readFailed(err)
+	}
+	_, holds, err := decodeRecord([]byte(record.Val()))
+	if err != nil {
+		return nil, engine.Wrap(err, engine.CodeInternal, "buyer %x of sale %d", buyer, s.No)
+	}
+	out := make([]engine.Hold, len(holds))
+	for i, h := range holds {
+		if h.state == stateHeld && h.deadline <= now {
+			h.state = stateExpired
+		}
+		out[i] = h.view(s.No, buyer, s.HoldCap.Milliseconds())
+	}
+	return out, nil
 }
 
 // Counters implements engine.GateReader.

@@ -16,8 +16,9 @@ import (
 
 // book is a record with at most one order, and counts how often it is asked.
 type book struct {
-	order atomic.Pointer[engine.Order]
-	asked atomic.Int32
+	engine.Orders // the rest is not asked
+	order         atomic.Pointer[engine.Order]
+	asked         atomic.Int32
 }
 
 func (b *book) Order(_ context.Context, id engine.ReservationID) (engine.Order, error) {

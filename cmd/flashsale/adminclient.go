@@ -22,7 +22,7 @@ import (
 // not given, the last demo that was started on this account is meant.
 type Admin struct {
 	Admin string `help:"Base URL of the admin listener; default: the last demo started here, else http://127.0.0.1:9090." placeholder:"URL"`
-	Token string `name:"token" env:"FLASHSALE_ADMIN_TOKEN" help:"Admin token." placeholder:"TOKEN"`
+	Token string `name:"token" env:"FLASHSALE_ADMIN_TOKEN" help:"Admin token." placeholder:"TOKEN" type:"secret"`
 	JSON  bool   `help:"Print JSON for machines."`
 
 	CAFile string `name:"ca-file" help:"PEM file with the authorities that may vouch for the engine's certificate; default: the system's." placeholder:"FILE"`

@@ -15,6 +15,7 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 	"github.com/flashsale-engine/flashsale/payment/sandbox"
+	"github.com/flashsale-engine/flashsale/vault"
 )
 
 // demoCmd is the first thing anyone runs: everything in one process, on
@@ -77,7 +78,7 @@ func (c *demoCmd) Run(w *world) error {
 	}
 	defer func() { _ = box.Close() }()
 
-	settings.AdminToken, settings.BuyerKey, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, box.URL()
+	settings.AdminToken, settings.BuyerKey, settings.DataKeys, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, secrets.DataKeys, box.URL()
 	settings.Partitions, settings.Replication = 3, 1
 	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it
 	settings.PaymentWebhookSecret = []string{hook.Secret}
@@ -145,6 +146,7 @@ func (c *demoCmd) startSandbox() (*sandbox.Server, error) {
 type demoSecrets struct {
 	AdminToken string `json:"admin_token"`
 	BuyerKey   string `json:"buyer_key"`
+	DataKeys   string `json:"data_keys"`
 }
 
 func (c *demoCmd) secrets() (s demoSecrets, err error) {
@@ -152,16 +154,18 @@ func (c *demoCmd) secrets() (s demoSecrets, err error) {
 	if c.DataDir != "" {
 		raw, err := os.ReadFile(file)
 		if err == nil {
-			return s, json.Unmarshal(raw, &s)
+			err = json.Unmarshal(raw, &s)
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
+		if err == nil && s.DataKeys != "" || err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return s, err
 		}
 	}
-	// Letters and digits only: either is also typed behind a flag.
-	s = demoSecrets{AdminToken: rand.Text(), BuyerKey: rand.Text() + rand.Text()}
-	if c.DataDir == "" {
-		return s, nil
+	if s.AdminToken == "" {
+		// Letters and digits only: either is also typed behind a flag.
+		s.AdminToken, s.BuyerKey = rand.Text(), rand.Text()+rand.Text()
+	}
+	if s.DataKeys, err = vault.New(); err != nil || c.DataDir == "" {
+		return s, err
 	}
 	raw, err := json.Marshal(s)
 	if err != nil {

@@ -52,7 +52,7 @@ func (c *doctorCmd) Run(w *world) error {
 		good, err := c.keySet(ctx)
 		look("buyer keys", err, good, "Have the storefront publish its JWK Set there, or set --buyer-jwks.")
 	}
-	found = append(append(found, c.unsafe()...), unfitRedis(ctx, c.RedisURL)...)
+	found = append(append(append(found, c.unsafe()...), c.unsealed()...), unfitRedis(ctx, c.RedisURL)...)
 	found = append(found, c.unfitKafka(ctx)...)
 	return c.report(w, found)
 }

@@ -14,6 +14,8 @@ import (
 	"syscall"
 
 	"github.com/alecthomas/kong"
+
+	"github.com/flashsale-engine/flashsale/internal/redact"
 )
 
 // Exit statuses. Scripts may rely on them.
@@ -60,6 +62,8 @@ type CLI struct {
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
+	Trace    traceCmd    `cmd:"" help:"Tell support what became of a buyer."`
+	Data     dataCmd     `cmd:"" help:"Keys of buyers' contact data, and erasing it."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Solve    solveCmd    `cmd:"" help:"Solve a challenge for trying things, as a page would."`
 	Breaker  breakerCmd  `cmd:"" help:"Show the circuit breakers around what is outside, or force them."`
@@ -87,7 +91,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	parser, err := kong.New(&cli, kong.Name("flashsale"),
 		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
 		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.Configuration(loadConfig),
+		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
 		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
 		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
 	if err != nil {
@@ -111,7 +115,7 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	defer stop()
 	w := &world{Context: ctx, stdout: stdout, stderr: stderr, log: logger(stderr, cli.LogLevel, cli.LogFormat)}
 	if err := kctx.Run(w); err != nil {
-		fmt.Fprintln(stderr, "flashsale:", err)
+		fmt.Fprintln(stderr, "flashsale:", redact.Text(err.Error()))
 		var x *exit
 		if errors.As(err, &x) {
 			return x.status
@@ -135,9 +139,9 @@ func logger(w io.Writer, level, format string) *slog.Logger {
 	_ = l.UnmarshalText([]byte(level)) // the flag's enum admits no other
 	o := &slog.HandlerOptions{Level: l}
 	if format == "json" {
-		return slog.New(slog.NewJSONHandler(w, o))
+		return slog.New(redact.Handler{Handler: slog.NewJSONHandler(w, o)})
 	}
-	return slog.New(slog.NewTextHandler(w, o))
+	return slog.New(redact.Handler{Handler: slog.NewTextHandler(w, o)})
 }
 
 func version() string {

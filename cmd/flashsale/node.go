@@ -20,6 +20,7 @@ import (
 	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/fault"
+	"github.com/flashsale-engine/flashsale/internal/trail"
 	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders"
 	"github.com/flashsale-engine/flashsale/orders/record"
@@ -63,6 +64,7 @@ type node struct {
 	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
 	public *api.Server
+	trail  *trail.Trail      // nil without the role api, or with --decisions 0
 	keys   *buyerkeys.Source // nil without --buyer-jwks
 	admin  *ops.Server
 	doors  *doors
@@ -133,7 +135,11 @@ func (n *node) answers(ctx context.Context, o outage, refused func(error) bool, 
 }
 
 func (n *node) openRecord(ctx context.Context) error {
-	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Log: n.log})
+	sealer, err := n.sealer()
+	if err != nil {
+		return err
+	}
+	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Sealer: sealer, Log: n.log})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -275,12 +281,16 @@ func (n *node) lostGate(saleNo uint32, _ int, _ string) {
 }
 
 func (n *node) openServers(ctx context.Context) (err error) {
+	if n.has(roleAPI) && n.set.Decisions > 0 {
+		n.trail = trail.New(n.set.Decisions, time.Now())
+	}
 	tokens, err := n.set.tokens()
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
 	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg, Log: n.log, Secure: n.doors.adminCert != nil})
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg,
+		Contacts: record.NewContacts(n.db), Buyers: stories{n}, Log: n.log, Secure: n.doors.adminCert != nil})
 	if err != nil || !n.has(roleAPI) {
 		return err
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"net"
 	"reflect"
-	"slices"
 	"sort"
 	"strings"
 	"time"
@@ -58,7 +57,7 @@ func (c *serveCmd) Run(w *world) error {
 }
 
 type migrateCmd struct {
-	PostgresURL string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL"`
+	PostgresURL string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL" type:"secret"`
 	DryRun      bool   `help:"Print what would be applied, and apply nothing."`
 }
 
@@ -117,7 +116,7 @@ func (c *configPrintCmd) Run(w *world) error {
 			if v.Type().Field(i).Anonymous {
 				continue
 			}
-			all[flagName(v.Type().Field(i).Name)] = shown(v.Type().Field(i).Name, v.Field(i).Interface())
+			all[flagName(v.Type().Field(i).Name)] = shown(v.Type().Field(i), v.Field(i).Interface())
 		}
 	}
 	if c.JSON {
@@ -135,14 +134,14 @@ func (c *configPrintCmd) Run(w *world) error {
 }
 
 // shown hides what must not be printed.
-func shown(name string, v any) any {
+func shown(f reflect.StructField, v any) any {
 	switch {
-	case slices.Contains([]string{"AdminToken", "BuyerKey", "DoorSecret", "TurnstileSecret", "PaymentWebhookSecret", "StripeKey", "StripeWebhookSecret", "FraudToken", "NotifySecret"}, name) && !reflect.ValueOf(v).IsZero():
-		return "(set, not shown)"
-	case name == "BuyerJWKS":
+	case f.Name == "BuyerJWKS":
 		return buyerkeys.Shown(fmt.Sprint(v))
-	case strings.HasSuffix(name, "URL"):
+	case strings.HasSuffix(f.Name, "URL"):
 		return redactURL(fmt.Sprint(v))
+	case f.Tag.Get("type") == "secret" && !reflect.ValueOf(v).IsZero():
+		return "(set, not shown)"
 	}
 	if d, ok := v.(time.Duration); ok {
 		return d.String()

@@ -18,8 +18,8 @@ import (
 
 // Backends are where the real parts are.
 type Backends struct {
-	RedisURL     string `help:"Redis, the gate." default:"redis://127.0.0.1:6379/0" placeholder:"URL"`
-	PostgresURL  string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL"`
+	RedisURL     string `help:"Redis, the gate." default:"redis://127.0.0.1:6379/0" placeholder:"URL" type:"secret"`
+	PostgresURL  string `help:"Postgres, the record." default:"postgres://postgres@127.0.0.1:5432/flashsale" placeholder:"URL" type:"secret"`
 	KafkaBrokers string `help:"Kafka brokers, host:port, comma-separated." default:"127.0.0.1:9092" placeholder:"LIST"`
 }
 
@@ -28,13 +28,14 @@ type Settings struct {
 	Listen      string `help:"Public listener; port 0 picks one." default:"127.0.0.1:8080" placeholder:"ADDR"`
 	AdminListen string `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
 	Exposure    `embed:""`
-	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN"`
+	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN" type:"secret"`
 
-	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET"`
+	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET" type:"secret"`
 	BuyerPublicKeys []string      `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
 	BuyerJWKS       string        `help:"JWK Set with keys of buyer tokens: a file, or an https URL. Read again while the node runs, so that keys can rotate." placeholder:"FILE-OR-URL"`
 	BuyerJWKSEvery  time.Duration `help:"Time between two looks at the JWK Set at most: a key that was taken out is refused by then." default:"5m"`
 	Audience        string        `help:"The aud that buyer tokens must carry." default:"flashsale"`
+	DataKeys        string        `help:"Keyset that seals buyers' contact data: the file that has it, or itself. Unset, on loopback only, contacts are kept in clear." placeholder:"FILE" type:"secret"`
 	CORSOrigins     []string      `help:"Storefronts whose pages may call the public API from a browser, as https://shop.example; none: no page may." name:"cors-origins" placeholder:"ORIGIN"`
 	MaxInFlight     int           `help:"Requests under way at most, each line of a batch counted; more are told 503 overloaded. Who asks for stock may use three quarters of it, who looks a half: the rest is for who holds some." default:"16384"`
 	TargetLatency   time.Duration `help:"What the answer to a request for stock may take on average. If it takes longer, fewer may ask at once, and the others are told 503 overloaded at once. 0: --max-in-flight alone decides." default:"250ms"`
@@ -42,7 +43,7 @@ type Settings struct {
 	Limit           []string `help:"How often somebody may come: NAME=MOST/WINDOW, as buyer=60/10s, or NAME=off; repeatable. Names and defaults are in docs/limits.md." placeholder:"LIMIT"`
 	LimitFree       float64  `help:"Part of a limit that a node gives without asking the others, by way of Redis." default:"0.5"`
 	LimitKeys       int      `help:"Buyers and addresses whose requests a node remembers, 26 to 52 bytes each." default:"65536"`
-	DoorSecret      string   `help:"Secret of 16 bytes or more, the same on all nodes, under which limits hide names at Redis and challenges are signed; default: made of --buyer-key, or else of the admin tokens." placeholder:"SECRET"`
+	DoorSecret      string   `help:"Secret of 16 bytes or more, the same on all nodes, under which limits hide names at Redis and challenges are signed; default: made of --buyer-key, or else of the admin tokens." placeholder:"SECRET" type:"secret"`
 	TrustedProxies  []string `help:"Networks of the proxies that are believed about whom they forward for, as 10.0.0.0/8; none: nobody is." placeholder:"CIDR"`
 	ForwardedHeader string   `help:"The header in which they say it: X-Forwarded-For or Forwarded. They must set it, or append to it, in every request." default:"X-Forwarded-For" placeholder:"NAME"`
 	MaxConnsPerIP   int      `help:"Open connections from one IPv4 address or IPv6 /64; not for loopback and trusted proxies. 0: no limit." default:"2048"`
@@ -51,24 +52,24 @@ type Settings struct {
 	ChallengeAbove   int      `help:"Requests for stock per second on this node above which everybody has to; 0: always; -1: only who has left too many holds unpaid." default:"2000"`
 	ChallengeSales   []string `help:"The sales in which they have to; none: all." placeholder:"SALE"`
 	ChallengeBits    int      `help:"Zero bits of a proof of work just above that; one more each time the requests double." default:"16"`
-	TurnstileSecret  string   `help:"Secret of Turnstile's widget." placeholder:"SECRET"`
+	TurnstileSecret  string   `help:"Secret of Turnstile's widget." placeholder:"SECRET" type:"secret"`
 	TurnstileSiteKey string   `help:"Site key of it, for the page." placeholder:"KEY"`
 	TurnstileURL     string   `help:"Where tokens are verified." default:"https://challenges.cloudflare.com/turnstile/v0/siteverify" placeholder:"URL"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
-	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET"`
+	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
-	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY"`
+	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY" type:"secret"`
 	StripeURL            string        `help:"Base URL of Stripe's API." default:"https://api.stripe.com" placeholder:"URL"`
 	StripeReturnURL      string        `help:"Page of the storefront to which buyers return from 3-D Secure; {reservation} becomes the id." placeholder:"URL"`
-	StripeWebhookSecret  []string      `help:"Secrets under which Stripe signs its webhooks; any of them holds." placeholder:"SECRET"`
+	StripeWebhookSecret  []string      `help:"Secrets under which Stripe signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	WebhookTolerance     time.Duration `help:"How far a webhook's time may lie from ours." default:"5m"`
 
 	FraudURL     string        `help:"Asked for a score before a payment is authorised; unset: nobody is." placeholder:"URL"`
-	FraudToken   string        `help:"Bearer token for it." placeholder:"TOKEN"`
+	FraudToken   string        `help:"Bearer token for it." placeholder:"TOKEN" type:"secret"`
 	FraudTimeout time.Duration `help:"How long a checkout waits for a score; then it goes on unscored." default:"150ms"`
 	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
-	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET"`
+	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET" type:"secret"`
 
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
@@ -81,6 +82,8 @@ type Settings struct {
 	Unguarded bool          `help:"For benchmarks on loopback: believe who plain requests for stock say they come from, and count nobody." hidden:""`
 	Fault     string        `help:"For tests: what is to go wrong, as kill@POINT#N or dice@SEED#PERCENT." hidden:""`
 	ClockSkew time.Duration `help:"For tests: how far this node's clock is wrong." hidden:""`
+
+	Decisions int `help:"Answers to buyers that this node remembers for support (flashsale trace buyer), 64 bytes each; 0: none." default:"262144"`
 
 	SoldOutFor time.Duration `help:"How long a node may answer sold_out from the gate's last word instead of asking again; 0 asks always." default:"100ms"`
 
@@ -140,6 +143,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 		s.validateBuyers(&p)
 	}
 	s.validateExposure(&p, public)
+	s.validateDataKeys(&p, roles)
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
 	return p.err()
@@ -223,6 +227,9 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.HeapFloor < 0 || s.HeapFloor > 16<<10 {
 		p.add("heap-floor: %d MiB is not between 0 and 16384", s.HeapFloor)
+	}
+	if s.Decisions < 0 || s.Decisions > 1<<26 {
+		p.add("decisions: %d is not between 0 and 67108864", s.Decisions)
 	}
 	if s.PaymentMax < 1 {
 		p.add("payment-max: %d; at least 1", s.PaymentMax)

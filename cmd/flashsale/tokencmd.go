@@ -9,7 +9,7 @@ import (
 
 // Signer is how the trying-out commands sign buyers.
 type Signer struct {
-	BuyerKey string `help:"HS256 secret of buyer tokens; default: the last demo's." placeholder:"SECRET"`
+	BuyerKey string `help:"HS256 secret of buyer tokens; default: the last demo's." placeholder:"SECRET" type:"secret"`
 	Audience string `help:"The aud of buyer tokens." default:"flashsale"`
 }
 

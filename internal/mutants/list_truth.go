@@ -14,7 +14,7 @@ var truthMutants = []mutant{
 		{"engine/rebuild.go", "\tif err := b.drain(ctx, s, shard, out.Epoch); err != nil {", "\tif _, err := b.Stream.MarkEpoch(ctx, s, shard, out.Epoch); err != nil {"},
 	}},
 	{"epoch-not-compared", "a payment may begin for a hold of an older gate", []patch{
-		{"orders/record/begin.go", "\t\t\tWHERE g.epoch IS NULL OR g.epoch = b.epoch\n\t\t\tON CONFLICT", "\t\t\tWHERE g.epoch IS NULL OR g.epoch >= b.epoch\n\t\t\tON CONFLICT"},
+		{"orders/record/begin.go", "\t\t\t\tWHERE g.epoch IS NULL OR g.epoch = b.epoch\n\t\t\t\tON CONFLICT", "\t\t\t\tWHERE g.epoch IS NULL OR g.epoch >= b.epoch\n\t\t\t\tON CONFLICT"},
 	}},
 	{"rebuilder-without-lease", "a rebuilder whose lease was taken over goes on", []patch{
 		{"orders/record/rebuild.go", " AND g.token = $3 AND g.until > clock_timestamp()`", " AND g.token >= $3`"},

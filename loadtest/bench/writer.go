@@ -135,7 +135,7 @@ func (b *writerBook) events(n int) []record.Event {
 		binary.BigEndian.PutUint64(id.Nonce[:], (b.next+1)*0xd1342543de82ef95)
 		lines, total := b.sale.Price([]engine.Line{{No: uint16(b.next % skuCount), Quantity: 1}})
 		out[i] = record.Event{Epoch: 1, Seq: b.next, AcceptedAt: now, AcceptedEvent: engine.AcceptedEvent{
-			ID: id, SaleID: b.sale.ID, Buyer: "customer-4711", Email: "ada@example.org", Lines: lines, Total: total,
+			ID: id, SaleID: b.sale.ID, Buyer: "customer-4711", Lines: lines, Total: total,
 			Attempt: engine.NewAttemptID(id, "k"), Provider: "sandbox", ProviderRef: "pi_3PqTest", ReplyTo: "node-1",
 		}}
 		b.next++
@@ -152,8 +152,8 @@ func (b *writerBook) begin(ctx context.Context, events []record.Event, wanted bo
 	for i := range events {
 		ids[i], reservations[i] = events[i].Attempt[:], events[i].ID.Bytes()
 	}
-	_, err := b.conn.Exec(ctx, `INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, email, state, lease_until)
-		SELECT a, r, $3, 'customer-4711', 1000, 'USD', 'pm_card_visa', 'ada@example.org', 'authorising', now() + interval '1 minute'
+	_, err := b.conn.Exec(ctx, `INSERT INTO payments (id, reservation, sale_no, buyer, amount, currency, method, state, lease_until)
+		SELECT a, r, $3, 'customer-4711', 1000, 'USD', 'pm_card_visa', 'authorising', now() + interval '1 minute'
 		FROM unnest($1::bytea[], $2::bytea[]) AS x (a, r)`, ids, reservations, int64(b.sale.No))
 	return err
 }

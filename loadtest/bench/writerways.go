@@ -26,8 +26,8 @@ const (
 	oneLedger  = `INSERT INTO stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor) VALUES ($1, $2, 'sold', $3, 'order', $4, 'bench')`
 	onePayment = `UPDATE payments SET state = 'authorised', provider = $2, provider_ref = $3, lease_until = now(), updated_at = now() WHERE id = $1`
 	onePlace   = `UPDATE stream_offsets SET next_offset = $2, updated_at = now() WHERE topic = $1 AND partition = 0`
-	oneOrder   = `INSERT INTO orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, email, attempt, provider, epoch, seq, reserved_at, accepted_at, placed_at)
-		VALUES ($1, $2, $3, $4, $5, 'confirmed', $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, now()) ON CONFLICT DO NOTHING`
+	oneOrder   = `INSERT INTO orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, attempt, provider, epoch, seq, reserved_at, accepted_at, placed_at)
+		VALUES ($1, $2, $3, $4, $5, 'confirmed', $6, $7, $8, $9, $10, $11, $12, $13, $14, now()) ON CONFLICT DO NOTHING`
 )
 
 type statement struct {
@@ -41,7 +41,7 @@ func (b *writerBook) statements(ev *record.Event) []statement {
 	sale, no, units := int64(ev.ID.Sale), int64(ev.Lines[0].No), int64(ev.Lines[0].Quantity)
 	return []statement{
 		{oneLock, []any{sale, no}},
-		{oneOrder, []any{ev.ID.Bytes(), ev.ID.Order(), sale, ev.SaleID, ev.Buyer, lines, ev.Total.Amount, ev.Total.Currency, ev.Email, ev.Attempt[:],
+		{oneOrder, []any{ev.ID.Bytes(), ev.ID.Order(), sale, ev.SaleID, ev.Buyer, lines, ev.Total.Amount, ev.Total.Currency, ev.Attempt[:],
 			ev.Provider, ev.Epoch, int64(ev.Seq), ev.ID.CreatedAt(), ev.AcceptedAt}},
 		{oneLedger, []any{sale, no, units, ev.ID.Order()}},
 		{oneStock, []any{sale, no, units}},
@@ -100,19 +100,19 @@ func (b *writerBook) copy(ctx context.Context, events []record.Event) error {
 			columns []string
 			row     func(*record.Event) []any
 		}{
-			{"orders", []string{"id", "order_id", "sale_no", "sale_id", "buyer", "state", "lines", "total", "currency", "email", "attempt", "provider", "epoch", "seq", "reserved_at", "accepted_at", "placed_at"},
+			{"orders", []string{"id", "order_id", "sale_no", "sale_id", "buyer", "state", "lines", "total", "currency", "attempt", "provider", "epoch", "seq", "reserved_at", "accepted_at", "placed_at"},
 				func(ev *record.Event) []any {
 					lines, _ := json.Marshal(ev.Lines)
-					return []any{ev.ID.Bytes(), ev.ID.Order(), int64(ev.ID.Sale), ev.SaleID, ev.Buyer, "confirmed", lines, ev.Total.Amount, ev.Total.Currency, ev.Email, ev.Attempt[:],
+					return []any{ev.ID.Bytes(), ev.ID.Order(), int64(ev.ID.Sale), ev.SaleID, ev.Buyer, "confirmed", lines, ev.Total.Amount, ev.Total.Currency, ev.Attempt[:],
 						ev.Provider, ev.Epoch, int64(ev.Seq), ev.ID.CreatedAt(), ev.AcceptedAt, ev.AcceptedAt}
 				}},
 			{"stock_ledger", []string{"sale_no", "sku_no", "kind", "units", "reason", "cause", "actor"},
 				func(ev *record.Event) []any {
 					return []any{int64(ev.ID.Sale), int64(ev.Lines[0].No), "sold", int64(ev.Lines[0].Quantity), "order", ev.ID.Order(), "bench"}
 				}},
-			{"payments", []string{"id", "reservation", "sale_no", "buyer", "amount", "currency", "method", "email", "state", "provider", "provider_ref", "lease_until"},
+			{"payments", []string{"id", "reservation", "sale_no", "buyer", "amount", "currency", "method", "state", "provider", "provider_ref", "lease_until"},
 				func(ev *record.Event) []any {
-					return []any{ev.Attempt[:], ev.ID.Bytes(), int64(ev.ID.Sale), ev.Buyer, ev.Total.Amount, ev.Total.Currency, "pm_card_visa", ev.Email, "authorised", ev.Provider, ev.ProviderRef, ev.AcceptedAt}
+					return []any{ev.Attempt[:], ev.ID.Bytes(), int64(ev.ID.Sale), ev.Buyer, ev.Total.Amount, ev.Total.Currency, "pm_card_visa", "authorised", ev.Provider, ev.ProviderRef, ev.AcceptedAt}
 				}},
 			{"money_ledger", []string{"sale_no", "reservation", "attempt", "kind", "amount", "currency", "provider", "provider_ref", "reason", "cause", "actor"},
 				func(ev *record.Event) []any {

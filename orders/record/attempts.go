@@ -31,13 +31,13 @@ func NewAttempts(db *DB) *Attempts {
 	return a
 }
 
-const attemptColumns = `p.id, p.reservation, p.buyer, p.amount, p.currency, p.method, p.email,
+const attemptColumns = `p.id, p.reservation, p.buyer, p.amount, p.currency, p.method,
 	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.cancelled, p.refund_reason, p.created_at, p.lease_until, p.parked`
 
 func scanAttempt(row pgx.CollectableRow) (engine.Attempt, error) {
 	var a engine.Attempt
 	var id, reservation []byte
-	err := row.Scan(&id, &reservation, &a.Buyer, &a.Amount.Amount, &a.Amount.Currency, &a.Method, &a.Email,
+	err := row.Scan(&id, &reservation, &a.Buyer, &a.Amount.Amount, &a.Amount.Currency, &a.Method,
 		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Cancelled, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked)
 	if err != nil {
 		return a, err
@@ -48,27 +48,27 @@ func scanAttempt(row pgx.CollectableRow) (engine.Attempt, error) {
 	return a, nil
 }
 
-func (a *Attempts) one(ctx context.Context, k kind, sql string, args ...any) (out engine.Attempt, err error) {
+func (a *Attempts) one(ctx context.Context, k kind, scan pgx.RowToFunc[engine.Attempt], sql string, args ...any) (out engine.Attempt, err error) {
 	err = a.db.with(ctx, k, func(c *pgxpool.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)
 		if err != nil {
 			return err
 		}
-		out, err = pgx.CollectExactlyOneRow(rows, scanAttempt)
+		out, err = pgx.CollectExactlyOneRow(rows, scan)
 		return notFound(err, "no such payment attempt")
 	})
 	return out, err
 }
 
-// Find gives an attempt: CodeNotFound.
+// Find gives an attempt, with its contact: CodeNotFound.
 func (a *Attempts) Find(ctx context.Context, id engine.AttemptID) (engine.Attempt, error) {
-	return a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p WHERE p.id = $1`, id[:])
+	return a.one(ctx, reading, a.withContact(ctx), `SELECT `+attemptColumns+`, `+contactColumns+` FROM payments p LEFT JOIN contacts c ON c.attempt = p.id WHERE p.id = $1`, id[:])
 }
 
 // ByFence finds the attempt that a hold's fence names: CodeNotFound.
 func (a *Attempts) ByFence(ctx context.Context, id engine.ReservationID, f engine.Fence) (engine.Attempt, error) {
 	barred := f.Barred()
-	return a.one(ctx, reading, `SELECT `+attemptColumns+` FROM payments p
+	return a.one(ctx, reading, scanAttempt, `SELECT `+attemptColumns+` FROM payments p
 		WHERE p.reservation = $1 AND substring(p.id FROM 1 FOR 8) IN ($2, $3)`, id.Bytes(), f[:], barred[:])
 }
 

@@ -75,11 +75,11 @@ func TestABeginThatPostgresRefusesDoesNotHarmItsNeighbours(t *testing.T) {
 	for i := range 40 {
 		at := attemptOf(event(s, 1, 0))
 		if i%8 == 0 {
-			at.Email = "bad\x00mail"
+			at.Method = "bad\x00method"
 		}
 		wg.Go(func() {
 			got, err := a.Begin(t.Context(), at, long)
-			if strings.Contains(at.Email, "\x00") {
+			if strings.Contains(at.Method, "\x00") {
 				if err != nil {
 					refused.Add(1)
 				}

@@ -60,11 +60,13 @@ func keys(b record.Batch) []any {
 	return []any{attempts, reservations}
 }
 
-// BenchmarkBegin measures noting payment attempts from many checkouts at once.
+// BenchmarkBegin measures noting payment attempts, each with a contact that is
+// sealed, from many checkouts at once.
 func BenchmarkBegin(b *testing.B) {
 	for _, callers := range []int{1, 64, 256} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
-			db, _ := openRecord(b)
+			_, url := openRecord(b)
+			db := sealedBy(b, url, newKeyset(b))
 			s := create(b, db, "drop", 1)
 			s, err := record.NewSaleStore(db).Change(b.Context(), s.ID, engine.Act{Actor: "b", Name: "armed"}, func(s *engine.Sale) error {
 				s.State, s.Epoch, s.Leases = engine.SaleArmed, 1, []engine.GateLease{{Epoch: 1, Server: "a"}}

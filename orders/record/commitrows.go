@@ -52,7 +52,7 @@ func (d *decision) insert(ctx context.Context, tx pgx.Tx) error {
 }
 
 const (
-	copyOrders = `COPY orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, email,
+	copyOrders = `COPY orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency,
 		attempt, provider, epoch, seq, reason, reserved_at, accepted_at, placed_at)`
 	copyLedger = `COPY stock_ledger (sale_no, sku_no, kind, units, reason, cause, actor)`
 )
@@ -60,7 +60,7 @@ const (
 func (d *decision) orderRow(r *copyRow, i int) error {
 	o := &d.orders[i]
 	o.publicID = o.ID.Order()
-	r.begin(18)
+	r.begin(17)
 	r.bytes(o.ID.Bytes())
 	r.text(o.publicID)
 	r.int8(int64(o.ID.Sale))
@@ -72,7 +72,6 @@ func (d *decision) orderRow(r *copyRow, i int) error {
 	}
 	r.int8(o.Total.Amount)
 	r.text(o.Total.Currency)
-	r.text(o.Email)
 	r.bytes(o.Attempt[:])
 	r.text(o.Provider)
 	r.int8(o.Epoch)

@@ -23,6 +23,8 @@ type Options struct {
 	AcquireTimeout time.Duration
 	// ConnectTimeout bounds one dial. Default 2 s.
 	ConnectTimeout time.Duration
+	// Sealer encrypts contacts; nil: they are kept in clear.
+	Sealer Sealer
 	// Log receives what an operator should know; nil discards.
 	Log *slog.Logger
 }

@@ -100,7 +100,7 @@ func event(s *engine.Sale, quantity int, nos ...uint16) record.Event {
 	priced, total := s.Price(lines)
 	return record.Event{
 		AcceptedEvent: engine.AcceptedEvent{
-			ID: id, SaleID: s.ID, Buyer: "ada", Email: "ada@example.org", Lines: priced, Total: total,
+			ID: id, SaleID: s.ID, Buyer: "ada", Lines: priced, Total: total,
 			Attempt: engine.NewAttemptID(id, "key"), Provider: "sandbox", ProviderRef: "ref-1", ReplyTo: "node-1",
 		},
 		Epoch: 1, Seq: uint64(nonce), AcceptedAt: time.Now().UTC(),
@@ -118,7 +118,7 @@ func begin(t testing.TB, a *record.Attempts, ev record.Event, lease time.Duratio
 }
 
 func attemptOf(ev record.Event) engine.Attempt {
-	return engine.Attempt{ID: ev.Attempt, Reservation: ev.ID, Buyer: ev.Buyer, Amount: ev.Total, Method: "pm_card_visa", Email: ev.Email, State: engine.PaymentAuthorising}
+	return engine.Attempt{ID: ev.Attempt, Reservation: ev.ID, Buyer: ev.Buyer, Amount: ev.Total, Method: "pm_card_visa", Contact: engine.Contact{Email: "ada@example.org"}, State: engine.PaymentAuthorising}
 }
 
 const topic = "test.topic"

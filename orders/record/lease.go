@@ -22,7 +22,7 @@ const (
 // CodeAttemptInProgress while the lease is alive, or if the attempt has ended in
 // the meantime: whoever asks again sees its end. CodeNotFound.
 func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.Duration) (engine.Attempt, error) {
-	got, err := a.one(ctx, writing, `
+	got, err := a.one(ctx, writing, scanAttempt, `
 		WITH was AS (
 			SELECT p.id, p.parked FROM payments p
 			WHERE p.id = $1 AND p.state IN `+unfinished+` AND p.lease_until <= clock_timestamp() FOR UPDATE)
@@ -45,7 +45,7 @@ func (a *Attempts) Resume(ctx context.Context, id engine.AttemptID, lease time.D
 // Keep renews a lease that is still the caller's, and says CodeAttemptInProgress
 // if it is not, or if the attempt has ended or is being cancelled.
 func (a *Attempts) Keep(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
-	got, err := a.one(ctx, writing, `
+	got, err := a.one(ctx, writing, scanAttempt, `
 		UPDATE payments p SET lease_until = clock_timestamp() + $3::interval, updated_at = clock_timestamp()
 		WHERE p.id = $1 AND p.lease_until = $2 AND p.cancelled = '' AND p.state IN `+unfinished+`
 		RETURNING `+attemptColumns, at.ID[:], at.LeaseUntil, lease)
@@ -54,7 +54,7 @@ func (a *Attempts) Keep(ctx context.Context, at engine.Attempt, lease time.Durat
 
 // Cancel does the same and notes that the attempt is to end at its provider.
 func (a *Attempts) Cancel(ctx context.Context, at engine.Attempt, reason string, lease time.Duration) (engine.Attempt, error) {
-	got, err := a.one(ctx, writing, `
+	got, err := a.one(ctx, writing, scanAttempt, `
 		UPDATE payments p SET cancelled = coalesce(nullif(p.cancelled, ''), $4), lease_until = clock_timestamp() + $3::interval, updated_at = clock_timestamp()
 		WHERE p.id = $1 AND p.lease_until = $2 AND p.state IN `+unfinished+`
 		RETURNING `+attemptColumns, at.ID[:], at.LeaseUntil, lease, reason)

@@ -62,7 +62,12 @@ func (n *Notices) Due(ctx context.Context, limit int, lease time.Duration) (out 
 			return err
 		}
 		list, err := pgx.CollectRows(orders, func(row pgx.CollectableRow) (engine.Order, error) { return scanOrder(row) })
+		if err != nil {
+			return err
+		}
+		contacts, err := n.db.contactsOf(ctx, tx, list)
 		for _, o := range list {
+			o.Contact = contacts[o.Attempt]
 			out = append(out, Notice{Tries: tries[string(o.ID.Bytes())], Order: o})
 		}
 		return err

@@ -83,6 +83,16 @@ func (a *Attempts) Audit(ctx context.Context, id engine.AttemptID, act engine.Ac
 	return a.db.tx(ctx, func(tx pgx.Tx) error { return writeAudit(ctx, tx, act, id.String(), detail) })
 }
 
+// OfBuyer gives a buyer's newest attempts, at most limit, of one sale or, with 0,
+// of all. Those of all look through every payment: there is no index for it.
+func (a *Attempts) OfBuyer(ctx context.Context, buyer string, saleNo uint32, limit int) ([]engine.Attempt, error) {
+	if saleNo == 0 {
+		return a.read(ctx, `SELECT `+attemptColumns+` FROM payments p WHERE p.buyer = $1 ORDER BY p.created_at DESC LIMIT $2`, buyer, limit)
+	}
+	from, to := saleRange(saleNo)
+	return a.read(ctx, `SELECT `+attemptColumns+` FROM payments p WHERE p.buyer = $1 AND p.reservation BETWEEN $3 AND $4 ORDER BY p.created_at DESC LIMIT $2`, buyer, limit, from, to)
+}
+
 func (a *Attempts) read(ctx context.Context, sql string, args ...any) (out []engine.Attempt, err error) {
 	err = a.db.with(ctx, reading, func(c *pgxpool.Conn) error {
 		rows, err := c.Query(ctx, sql, args...)

@@ -36,8 +36,8 @@ func (a *Audit) Restore(ctx context.Context, id engine.ReservationID, h engine.H
 			return err
 		}
 		tag, err := tx.Exec(ctx, `
-			INSERT INTO orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, email, attempt, provider, epoch, seq, reserved_at, accepted_at, placed_at)
-			SELECT $1, $2, s.no, s.id, p.buyer, 'confirmed', $3, p.amount, p.currency, p.email, p.id, p.provider, s.epoch, $4, $5, $6, $6
+			INSERT INTO orders (id, order_id, sale_no, sale_id, buyer, state, lines, total, currency, attempt, provider, epoch, seq, reserved_at, accepted_at, placed_at)
+			SELECT $1, $2, s.no, s.id, p.buyer, 'confirmed', $3, p.amount, p.currency, p.id, p.provider, s.epoch, $4, $5, $6, $6
 			FROM payments p JOIN sales s ON s.no = p.sale_no WHERE p.id = $7
 			ON CONFLICT (id, reserved_at) DO NOTHING`, id.Bytes(), id.Order(), raw, int64(h.Seq), id.CreatedAt(), at, pays)
 		if err != nil || tag.RowsAffected() == 0 {

@@ -30,6 +30,9 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
+	"github.com/redis/go-redis/v9"
+	"github.com/twmb/franz-go/pkg/kadm"
+	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 )
@@ -115,6 +118,60 @@ func execOn(t testing.TB, server, sql string) {
 	if _, err := c.Exec(ctx, sql); err != nil {
 		t.Fatalf("testenv: %s: %v", sql, err)
 	}
+}
+
+// Everything gives all that a Redis has, as one text.
+func Everything(t testing.TB, redisURL string) string {
+	t.Helper()
+	o, err := redis.ParseURL(redisURL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := redis.NewClient(o)
+	defer c.Close()
+	var out strings.Builder
+	for i := c.Scan(t.Context(), 0, "", 1000).Iterator(); i.Next(t.Context()); {
+		k := i.Val()
+		fmt.Fprintln(&out, k)
+		for _, args := range [][]any{{"GET", k}, {"HGETALL", k}, {"LRANGE", k, 0, -1}, {"XRANGE", k, "-", "+"}, {"SMEMBERS", k}, {"ZRANGE", k, 0, -1}} {
+			if v, err := c.Do(t.Context(), args...).Result(); err == nil {
+				fmt.Fprintln(&out, v)
+			} else if !redis.HasErrorPrefix(err, "WRONGTYPE") {
+				t.Fatal(k, err)
+			}
+		}
+	}
+	return out.String()
+}
+
+// Records gives all that is in a topic, as one text.
+func Records(t testing.TB, brokers []string, topic string) string {
+	t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(brokers...), kgo.ConsumeTopics(topic), kgo.ConsumeResetOffset(kgo.NewOffset().AtStart()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ends, err := kadm.NewClient(c).ListEndOffsets(t.Context(), topic)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out strings.Builder
+	left := int64(0)
+	ends.Each(func(o kadm.ListedOffset) { left += o.Offset })
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	for left > 0 {
+		got := c.PollFetches(ctx)
+		if err := got.Err(); err != nil {
+			t.Fatal(err)
+		}
+		got.EachRecord(func(r *kgo.Record) {
+			left--
+			fmt.Fprintf(&out, "%s %s %s\n", r.Key, r.Value, r.Headers)
+		})
+	}
+	return out.String()
 }
 
 // Topic returns a topic name nobody else uses. It doesn't create the topic.
