@@ -31,7 +31,7 @@ type Config struct {
 
 	Watchers    int           // waiters that poll for themselves; default 200
 	Streams     int           // that listen to the events; default 50
-	Connections int           // default 128
+	Connections int           // default 512
 	Sample      int           // places that are checked; default 20,000, or all of no more waiters
 	Most        time.Duration // from the opening on; default 10 minutes
 }
@@ -58,7 +58,7 @@ func (c Config) WithDefaults() Config {
 	set(&c.Hurry, 1)
 	set(&c.Watchers, 200)
 	set(&c.Streams, 50)
-	set(&c.Connections, 128)
+	set(&c.Connections, 512)
 	set(&c.Sample, 20_000)
 	set(&c.Most, 10*time.Minute)
 	for d, seconds := range map[*time.Duration]float64{&c.Lease: 30, &c.Use: 60, &c.Hold: 60, &c.Poll: 3, &c.Think: 6, &c.Edge: 1} {

@@ -104,7 +104,7 @@ func (r *run) report() Report {
 			out.Sold95Seconds = at
 		}
 		if i > 0 {
-			out.Bound[r.timeline[i-1].Limit] += at - out.Timeline[i-1].At
+			out.Bound[named(r.timeline[i-1].Limit)] += at - out.Timeline[i-1].At
 		}
 		out.Timeline = append(out.Timeline, Moment{at, t.Joined, t.Front, t.Reach, t.Claimed, t.Held + t.Paying, t.Sold, t.Limit})
 	}
