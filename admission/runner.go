@@ -121,8 +121,11 @@ func (r *Runner) visit(ctx context.Context, s *engine.Sale, at *running) error {
 	seen := r.Desk.look(ctx, s)
 	if engine.CodeOf(seen.err) == engine.CodeGateFrozen {
 		at.pace = nil
-		r.Log.WarnContext(ctx, "a waiting room was lost, and is made anew", "sale", s.ID, "epoch", s.Admission.Epoch, "err", seen.err)
-		return r.Remake(ctx, s.ID, s.Admission.Epoch)
+		err := r.Remake(ctx, s.ID, s.Admission.Epoch)
+		if err == nil {
+			r.Log.WarnContext(ctx, "a waiting room was lost, and has been made anew", "sale", s.ID, "epoch", s.Admission.Epoch, "lost", seen.err)
+		}
+		return err
 	}
 	if seen.err != nil {
 		return seen.err

@@ -82,7 +82,7 @@ func (f *fake) Reserve(ctx context.Context, r engine.ReserveRequest) (engine.Res
 // ReserveThen is Reserve, elsewhere. It keeps copies, as the request is not its own.
 func (f *fake) ReserveThen(ctx context.Context, r engine.ReserveRequest, who engine.OnReserve) {
 	f.quick.Add(1)
-	r.IdempotencyKey = strings.Clone(r.IdempotencyKey)
+	r.IdempotencyKey, r.Admission = strings.Clone(r.IdempotencyKey), strings.Clone(r.Admission)
 	r.Lines = slices.Clone(r.Lines)
 	for i := range r.Lines {
 		r.Lines[i].SKU = strings.Clone(r.Lines[i].SKU)

@@ -30,10 +30,14 @@ type demoCmd struct {
 	Stock        int64         `help:"Units of each SKU." default:"100"`
 	Limit        int           `help:"Units per buyer." default:"4"`
 	HoldTTL      time.Duration `help:"How long a hold lasts." default:"2m"`
+	Queue        bool          `help:"Add a sale called drop, with a waiting room that opens a minute from now."`
 	JSON         bool          `help:"Print one JSON line on stdout when ready."`
 }
 
-const demoSale = "demo"
+const (
+	demoSale  = "demo"
+	queueSale = "drop" // the one with a waiting room
+)
 
 var demoItems = []engine.Item{
 	{SKU: "RUNNER-42", Title: "Court Runner, size 42", UnitPrice: 12900},
@@ -75,7 +79,7 @@ func (c *demoCmd) Run(w *world) error {
 		return err
 	}
 	hook.URL = n.publicURL() + "/v1/webhooks/sandbox"
-	if err := errors.Join(box.Tell(hook), c.seed(w, n)); err != nil {
+	if err := errors.Join(box.Tell(hook), c.seed(w, n), c.seedQueue(w, n)); err != nil {
 		n.close()
 		return err
 	}
@@ -191,6 +195,26 @@ func (c *demoCmd) seed(ctx context.Context, n *node) error {
 	return nil
 }
 
+// seedQueue adds a sale with a waiting room; one that is there goes on.
+func (c *demoCmd) seedQueue(ctx context.Context, n *node) error {
+	if !c.Queue {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, 30*time.Second)
+	defer cancel()
+	s := &engine.Sale{ID: queueSale, Name: "The drop with a waiting room", Currency: "USD", State: engine.SaleDraft, HoldTTL: c.HoldTTL,
+		HoldCap: max(engine.DefaultHoldCap, 2*c.HoldTTL), PerBuyerLimit: 1, Shards: 1, OpensAt: time.Now().Add(time.Minute).UTC().Truncate(time.Second),
+		Items: []engine.Item{{SKU: "SNEAKER", Title: "Numbered sneaker", UnitPrice: 19900, Stock: c.Stock}}, Admission: &engine.Admission{Lease: engine.DefaultLease, Use: engine.DefaultUse}}
+	was, err := n.sales.Get(ctx, queueSale)
+	if engine.CodeOf(err) == engine.CodeNotFound {
+		was, _, err = n.lifecycle.Put(ctx, s, "demo")
+	}
+	if err == nil && was.State == engine.SaleDraft {
+		_, err = n.lifecycle.Move(ctx, queueSale, engine.SaleArmed, "demo")
+	}
+	return err
+}
+
 func (c *demoCmd) ready(n *node, stack *devstack.Stack, box string, s demoSecrets) ready {
 	r := ready{API: n.publicURL(), Admin: n.adminURL(), AdminToken: s.AdminToken, BuyerKey: s.BuyerKey, Sale: demoSale, Sandbox: box,
 		Postgres: stack.Postgres.URL, DataDir: c.DataDir, PID: os.Getpid(), Started: time.Now(),
@@ -229,5 +253,9 @@ func (c *demoCmd) banner(w *world, r ready, stack *devstack.Stack, took time.Dur
 	p("  export TOKEN=$(go run ./cmd/flashsale token --buyer ann)")
 	p("  curl -s $API/v1/sales/%s", r.Sale)
 	p("")
+	if c.Queue {
+		p("  curl -s $API/v1/sales/%s/queue     the waiting room, which opens within a minute; README.md goes on from here", queueSale)
+		p("")
+	}
 	p("and on with the walk-through in README.md. Ctrl-C ends everything.")
 }
