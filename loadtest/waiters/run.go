@@ -117,7 +117,7 @@ func (r *run) arm(ctx context.Context) error {
 	c := r.cfg
 	body := map[string]any{"name": "A crowd", "currency": "USD", "hold_ttl": c.Hold.String(), "hold_cap": (c.Hold + 2*time.Minute).String(), "per_buyer_limit": oneUnit,
 		"items":     []map[string]any{{"sku": sku, "title": "A shoe", "unit_price": price, "stock": c.Units}},
-		"admission": map[string]any{"lease": c.Lease.String(), "use": c.Use.String()}}
+		"admission": map[string]any{"lease": c.Lease.String(), "use": c.Use.String(), "answer": c.Come.String()}}
 	if err := r.admin(ctx, http.MethodPut, "", body); err != nil {
 		return err
 	}
