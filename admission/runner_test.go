@@ -102,7 +102,9 @@ func TestNobodyIsCalledWhileTheGateGivesNoWord(t *testing.T) {
 func TestUnitsThatComeBackMoveTheFrontToWhoWaited(t *testing.T) {
 	h, d, _ := begun(t, 200, engine.Admission{Lease: time.Minute, Use: time.Minute})
 	h.set(func(h *house) { h.units = []engine.Counters{{Stock: 10, Sold: 10}} })
-	v := h.until(d, "the end of stock", func(v *engine.RoomView) bool { return v.Limit == string(LimitStock) && v.Reach == v.Front && v.Front < 200 })
+	v := h.until(d, "the end of stock", func(v *engine.RoomView) bool {
+		return v.Limit == string(LimitStock) && v.Reach == v.Front && v.Front < 200
+	})
 	var last engine.RoomTicket
 	for i := range 200 { // whose place is next?
 		if last = h.join(d, fmt.Sprint(i)); last.Place == v.Front {

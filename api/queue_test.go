@@ -86,7 +86,9 @@ func TestTheRoomIsACacheableDocument(t *testing.T) {
 	if a := d.do("GET", "/v1/sales/demo/queue", "", header{"If-None-Match": tag}); a.status != 200 || a.body["front"] != 4.0 || a.body["reach"] != 0.0 {
 		t.Errorf("%d %s", a.status, a.text)
 	}
-	l.set(func(l *lobby) { l.view.State, l.view.N, l.view.Seed, l.view.OpensAt, l.view.OpenedAt = "armed", -1, "", time.Time{}, time.Time{} })
+	l.set(func(l *lobby) {
+		l.view.State, l.view.N, l.view.Seed, l.view.OpensAt, l.view.OpenedAt = "armed", -1, "", time.Time{}, time.Time{}
+	})
 	if a := d.do("GET", "/v1/sales/demo/queue", "", nil); a.body["n"] != nil || a.body["seed"] != nil || a.body["opens_at"] != nil {
 		t.Errorf("%s", a.text)
 	}

@@ -116,11 +116,14 @@ type deeds struct {
 	now   time.Time
 }
 
-func (d *deeds) Create(context.Context, *Sale) error                  { return nil }
-func (d *deeds) Install(context.Context, *Sale) error                 { return nil }
-func (d *deeds) Counters(context.Context, *Sale) ([]Counters, error)  { return nil, nil }
-func (d *deeds) Now() time.Time                                       { return d.now }
-func (d *deeds) Arm(_ context.Context, s *Sale) error                 { d.armed = append(d.armed, *s.Admission); return d.fails }
+func (d *deeds) Create(context.Context, *Sale) error                 { return nil }
+func (d *deeds) Install(context.Context, *Sale) error                { return nil }
+func (d *deeds) Counters(context.Context, *Sale) ([]Counters, error) { return nil, nil }
+func (d *deeds) Now() time.Time                                      { return d.now }
+func (d *deeds) Arm(_ context.Context, s *Sale) error {
+	d.armed = append(d.armed, *s.Admission)
+	return d.fails
+}
 func (d *deeds) Holds(context.Context, *Sale, func(Hold) error) error { return nil }
 
 type store struct{ *deeds }
@@ -129,7 +132,7 @@ func (d store) Create(_ context.Context, s *Sale, _ string) (*Sale, bool, error)
 	if d.sale != nil {
 		return d.sale, false, nil
 	}
-	d.deeds.sale = s
+	d.sale = s
 	return s, true, nil
 }
 func (d store) Get(context.Context, string) (*Sale, error) { return d.sale, nil }
@@ -142,7 +145,7 @@ func (d store) Change(_ context.Context, _ string, _ Act, edit func(*Sale) error
 	if d.loses != nil {
 		return nil, d.loses
 	}
-	d.deeds.sale = &now
+	d.sale = &now
 	return &now, nil
 }
 
