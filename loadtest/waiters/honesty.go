@@ -26,7 +26,7 @@ var bands = []struct{ beyond, sold float64 }{{3, 0.5}, {2, 0.75}, {1.5, 0.9}, {1
 
 // bound is a band's share, and what few units are allowed: their square root's worth.
 func (c Config) bound(share float64) float64 {
-	return min(1, share+2/math.Sqrt(float64(c.Units)))
+	return min(1, share+3/math.Sqrt(float64(c.Units)))
 }
 
 // mostWronged is how many of the places that were reached may have been told before

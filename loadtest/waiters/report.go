@@ -127,9 +127,9 @@ func (r *run) judgeEstimates() (out Estimates) {
 		if !ok {
 			continue
 		}
-		real := by.Sub(e.at)
-		ratios = append(ratios, real.Seconds()/max(e.wait.Seconds(), 0.1))
-		off = append(off, (real - e.wait).Abs().Seconds())
+		waited := by.Sub(e.at)
+		ratios = append(ratios, waited.Seconds()/max(e.wait.Seconds(), 0.1))
+		off = append(off, (waited - e.wait).Abs().Seconds())
 	}
 	return Estimates{len(ratios), quantile(ratios, 0.5), quantile(off, 0.9)}
 }
