@@ -63,6 +63,11 @@ chaos: build ## random overlapping faults under load, then verify, SEEDS=20 time
 	@scripts/deps.sh
 	bin/flashsale chaos --seed $(SEED) --seeds $(SEEDS) --duration $(DURATION) --parallel $(PARALLEL) --rate $(RATE) --summary bin/chaos.json --keep-logs bin/chaos-logs $(ARGS)
 
+.PHONY: crowd
+crowd: build ## a million wait for 20,000 units at a real server, judged; bin/crowd.svg (ARGS="--waiters 20000 --units 400 --hurry 6"): minutes
+	@scripts/deps.sh demo
+	bin/flashsale loadtest crowd --picture bin/crowd.svg --summary bin/crowd.json $(ARGS)
+
 .PHONY: failover
 failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
 	@scripts/deps.sh

@@ -95,6 +95,7 @@ var bodies = map[string]string{
 	"POST /admin/v1/dead-letters/1/retry":  `{"reason":"r"}`,
 	"POST /admin/v1/dead-letters/1/drop":   `{"reason":"r"}`,
 	"POST /admin/v1/gate/rebuild":          `{"reason":"r"}`,
+	"POST /admin/v1/buyers/x/erase":        `{"reason":"r"}`,
 }
 
 func TestAFieldThatNobodyKnowsChangesNothing(t *testing.T) {

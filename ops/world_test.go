@@ -114,7 +114,7 @@ func serving(tb testing.TB) (*Server, *world) {
 		tokens = append(tokens, Token{name, role, secretOf(role)})
 	}
 	s, err := New(Options{Lifecycle: &engine.Lifecycle{Store: w, Clock: clock{}, Log: slog.New(slog.DiscardHandler)}, Orders: orderBook{w}, Payments: paying{w}, Resolver: paying{w}, Truth: truth{w}, Dead: dead{w},
-		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Tokens: tokens, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Contacts: people{w}, Buyers: people{w}, Tokens: tokens, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -134,3 +134,12 @@ func (s *Server) ask(method, path, secret, body string) *httptest.ResponseRecord
 	s.http.Handler.ServeHTTP(w, r)
 	return w
 }
+
+type people struct{ *world }
+
+func (p people) Erase(_ context.Context, buyer string, _ engine.Act) (int64, error) {
+	p.did = append(p.did, "erase "+buyer)
+	return 1, nil
+}
+
+func (people) Story(context.Context, string, string, bool) (Story, error) { return Story{}, nil }

@@ -19,7 +19,7 @@ type crowdCmd struct {
 	Hurry       float64       `help:"Divides leases, holds, polls and hesitations, for small crowds." default:"1"`
 	Watchers    int           `help:"Waiters that poll over HTTP; all others read what a CDN would hand them." default:"200"`
 	Streams     int           `help:"Event streams that are listened to." default:"50"`
-	Connections int           `help:"Keep-alive connections at most, streams apart." default:"128"`
+	Connections int           `help:"Keep-alive connections at most, streams apart." default:"512"`
 	Sample      int           `help:"Places that are checked at least; of no more waiters all." default:"20000"`
 	Most        time.Duration `help:"How long it may take from the opening on." default:"10m"`
 	Kafka       bool          `help:"A real Kafka instead of the stand-in."`

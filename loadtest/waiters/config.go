@@ -24,14 +24,15 @@ type Config struct {
 
 	Lease time.Duration // default 30 s
 	Use   time.Duration // default 60 s
-	Hold  time.Duration // default 60 s
+	Come  time.Duration // after which hardly anybody comes any more: the room's `answer`; default 10 s
+	Hold  time.Duration // default 30 s
 	Poll  time.Duration // how often a waiter looks; default 3 s
 	Think time.Duration // mean of each hesitation of a buyer; default 6 s
 	Edge  time.Duration // how often the document is fetched for all; default 1 s, and not below a quarter
 
 	Watchers    int           // waiters that poll for themselves; default 200
 	Streams     int           // that listen to the events; default 50
-	Connections int           // default 128
+	Connections int           // default 512
 	Sample      int           // places that are checked; default 20,000, or all of no more waiters
 	Most        time.Duration // from the opening on; default 10 minutes
 }
@@ -58,10 +59,10 @@ func (c Config) WithDefaults() Config {
 	set(&c.Hurry, 1)
 	set(&c.Watchers, 200)
 	set(&c.Streams, 50)
-	set(&c.Connections, 128)
+	set(&c.Connections, 512)
 	set(&c.Sample, 20_000)
 	set(&c.Most, 10*time.Minute)
-	for d, seconds := range map[*time.Duration]float64{&c.Lease: 30, &c.Use: 60, &c.Hold: 60, &c.Poll: 3, &c.Think: 6, &c.Edge: 1} {
+	for d, seconds := range map[*time.Duration]float64{&c.Lease: 30, &c.Use: 60, &c.Come: 10, &c.Hold: 30, &c.Poll: 3, &c.Think: 6, &c.Edge: 1} {
 		set(d, time.Duration(seconds*float64(time.Second)))
 		*d = max(time.Duration(float64(*d)/c.Hurry).Round(time.Millisecond), time.Millisecond)
 	}

@@ -20,8 +20,14 @@ type Told struct {
 }
 
 // bands are what is promised: who is so far beyond the last place that stock reached
-// is told by when so much of it is sold. In hindsight it was true all the time.
+// is told by when so much of it is sold. In hindsight it was true all the time. Where
+// there are few units there is little evidence before most of them are gone: see bound.
 var bands = []struct{ beyond, sold float64 }{{3, 0.5}, {2, 0.75}, {1.5, 0.9}, {1, 1}}
+
+// bound is a band's share, and what few units are allowed: their square root's worth.
+func (c Config) bound(share float64) float64 {
+	return min(1, share+3/math.Sqrt(float64(c.Units)))
+}
 
 // mostWronged is how many of the places that were reached may have been told before
 // that they would not be; and never fewer than leastWronged.
@@ -95,7 +101,7 @@ func (r *run) judgeHonesty(out *Report, fail func(string, ...any)) {
 		b[k].Seen = max(b[k].Seen, delay+r.cfg.fate(i).look.Seconds())
 	}
 	for k := range b {
-		b[k].Beyond, b[k].Bound, b[k].Median = bands[k].beyond, bands[k].sold, quantile(delays[k], 0.5)
+		b[k].Beyond, b[k].Bound, b[k].Median = bands[k].beyond, r.cfg.bound(bands[k].sold), quantile(delays[k], 0.5)
 		if b[k].Never > 0 {
 			fail("%d waiters were never told that stock cannot reach them", b[k].Never)
 		}

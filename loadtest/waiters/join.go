@@ -98,8 +98,9 @@ func (r *run) join(ctx context.Context, i int, token string) (answer, error) {
 	if t < 0 || t >= int64(len(r.holder)) {
 		return a, fmt.Errorf("waiters: ticket %d of %d waiters", t, r.cfg.Waiters)
 	}
-	if old := r.holder[t].Swap(uint32(i + 1)); old != 0 && old != uint32(i+1) {
-		r.contradict("ticket %d belongs to %s and to %s", t, buyerID(int(old-1)), buyerID(i))
+	// One that was given back before the opening may be given out again.
+	if old := int(r.holder[t].Swap(uint32(i + 1))); old != 0 && old != i+1 && !r.cfg.fate(old-1).leaves {
+		r.contradict("ticket %d belongs to %s and to %s", t, buyerID(old-1), buyerID(i))
 	}
 	return a, nil
 }

@@ -34,7 +34,13 @@ const slack = time.Second
 // judgeOrder: nobody was admitted before the front had passed their place, or after
 // their lease, and nobody was refused in between.
 func (r *run) judgeOrder(out *Report, fail func(string, ...any)) {
+	slices.SortFunc(r.claims, func(a, b claim) int { return a.got.Compare(b.got) })
+	admitted := map[int64]bool{}
 	for _, c := range r.claims {
+		if c.admitted && admitted[c.ticket] {
+			continue // the same admission again, for which there is no hurry
+		}
+		admitted[c.ticket] = admitted[c.ticket] || c.admitted
 		notBefore, by, reached := r.timeline.reached(c.place)
 		after, known := r.timeline.first(func(m moment) bool { return m.Now.After(c.got) })
 		switch {

@@ -37,7 +37,7 @@ func (r Report) Picture() ([]byte, error) {
 		X:    "seconds since the opening",
 		Panels: []plot.Panel{
 			{Y: "tickets and places", Lines: []plot.Line{joined, reach, front}, Marks: marks},
-			{Y: "places and units", Height: 280, Marks: marks, Lines: []plot.Line{front, line("claimed", func(m Moment) float64 { return float64(m.Claimed) }), held, line("sold", func(m Moment) float64 { return float64(m.Sold) })}},
+			{Y: "places and units", Height: 280, Lines: []plot.Line{front, line("claimed", func(m Moment) float64 { return float64(m.Claimed) }), held, line("sold", func(m Moment) float64 { return float64(m.Sold) })}},
 			{Y: "what held the front"}}}
 	strip := &f.Panels[2]
 	for i, m := range r.Timeline[:len(r.Timeline)-1] {

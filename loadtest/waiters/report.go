@@ -104,7 +104,7 @@ func (r *run) report() Report {
 			out.Sold95Seconds = at
 		}
 		if i > 0 {
-			out.Bound[r.timeline[i-1].Limit] += at - out.Timeline[i-1].At
+			out.Bound[named(r.timeline[i-1].Limit)] += at - out.Timeline[i-1].At
 		}
 		out.Timeline = append(out.Timeline, Moment{at, t.Joined, t.Front, t.Reach, t.Claimed, t.Held + t.Paying, t.Sold, t.Limit})
 	}
@@ -127,9 +127,9 @@ func (r *run) judgeEstimates() (out Estimates) {
 		if !ok {
 			continue
 		}
-		real := by.Sub(e.at)
-		ratios = append(ratios, real.Seconds()/max(e.wait.Seconds(), 0.1))
-		off = append(off, (real - e.wait).Abs().Seconds())
+		waited := by.Sub(e.at)
+		ratios = append(ratios, waited.Seconds()/max(e.wait.Seconds(), 0.1))
+		off = append(off, (waited - e.wait).Abs().Seconds())
 	}
 	return Estimates{len(ratios), quantile(ratios, 0.5), quantile(off, 0.9)}
 }

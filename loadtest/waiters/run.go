@@ -117,7 +117,7 @@ func (r *run) arm(ctx context.Context) error {
 	c := r.cfg
 	body := map[string]any{"name": "A crowd", "currency": "USD", "hold_ttl": c.Hold.String(), "hold_cap": (c.Hold + 2*time.Minute).String(), "per_buyer_limit": oneUnit,
 		"items":     []map[string]any{{"sku": sku, "title": "A shoe", "unit_price": price, "stock": c.Units}},
-		"admission": map[string]any{"lease": c.Lease.String(), "use": c.Use.String()}}
+		"admission": map[string]any{"lease": c.Lease.String(), "use": c.Use.String(), "answer": c.Come.String()}}
 	if err := r.admin(ctx, http.MethodPut, "", body); err != nil {
 		return err
 	}
@@ -157,12 +157,15 @@ func (r *run) awaitState(ctx context.Context, state string) (moment, error) {
 // open is T0. What was published before is kept, to hold the room to it.
 func (r *run) open(ctx context.Context) error {
 	m, err := r.look(ctx)
+	for err == nil && !m.Now.After(r.marks.joined) && sleep(ctx, 100*time.Millisecond) { // the document is of a moment ago
+		m, err = r.look(ctx)
+	}
 	if err != nil {
 		return err
 	}
 	r.before = m.document
-	if m.Joined != int64(r.cfg.Waiters) {
-		r.contradict("%d have joined, and the document counts %d", r.cfg.Waiters, m.Joined)
+	if there := int64(r.cfg.Waiters) - r.ends[left]; m.Joined-m.Left != there {
+		r.contradict("%d have joined and not left, and the document counts %d who joined and %d who left", there, m.Joined, m.Left)
 	}
 	if r.marks.memory[1], err = r.e.memory(ctx); err != nil {
 		return err
