@@ -1,12 +1,9 @@
 package bench
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"net/http"
 	"net/url"
 	"os"
@@ -21,6 +18,7 @@ import (
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 	"github.com/flashsale-engine/flashsale/loadtest/bench/load"
 	"github.com/flashsale-engine/flashsale/loadtest/bench/peers"
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 const (
@@ -223,33 +221,7 @@ func (s *server) counted(ctx context.Context, sales []string) (sum adminItem, er
 
 // call asks the engine's admin listener.
 func (s *server) call(ctx context.Context, method, path string, in, out any) error {
-	var body io.Reader
-	if in != nil {
-		raw, err := json.Marshal(in)
-		if err != nil {
-			return err
-		}
-		body = bytes.NewReader(raw)
-	}
-	req, err := http.NewRequestWithContext(ctx, method, s.admin+path, body)
-	if err != nil {
-		return err
-	}
-	req.Header.Set("Authorization", "Bearer "+adminToken)
-	req.Header.Set("Content-Type", "application/json")
-	res, err := http.DefaultClient.Do(req)
-	if err != nil {
-		return err
-	}
-	defer func() { _ = res.Body.Close() }()
-	if res.StatusCode/100 != 2 {
-		text, _ := io.ReadAll(io.LimitReader(res.Body, 1000))
-		return fmt.Errorf("%s %s: %d: %s", method, path, res.StatusCode, text)
-	}
-	if out == nil {
-		return nil
-	}
-	return json.NewDecoder(res.Body).Decode(out)
+	return rest.JSON(ctx, method, s.admin+path, adminToken, in, out)
 }
 
 // spec is what all measurements over HTTP have in common.

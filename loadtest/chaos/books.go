@@ -11,6 +11,7 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 	"github.com/flashsale-engine/flashsale/loadtest"
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 // books are the record's and the provider's, read when all is quiet.
@@ -64,7 +65,7 @@ func (w *world) readBooks(ctx context.Context) (b books, err error) {
 		return b, err
 	}
 	var all struct{ Intents []intent }
-	err = call(ctx, http.MethodGet, w.boxURL+"/books", "", nil, &all)
+	err = rest.JSON(ctx, http.MethodGet, w.boxURL+"/books", "", nil, &all)
 	b.intents = all.Intents
 	return b, err
 }
@@ -142,7 +143,7 @@ func (w *world) settled(ctx context.Context) error {
 		return fmt.Errorf("payments under way: %v", rows)
 	}
 	var all struct{ States map[string]int }
-	if err := call(ctx, http.MethodGet, w.boxURL+"/books?intents=false", "", nil, &all); err != nil {
+	if err := rest.JSON(ctx, http.MethodGet, w.boxURL+"/books?intents=false", "", nil, &all); err != nil {
 		return err
 	}
 	if n := all.States["requires_capture"] + all.States["processing"]; n > 0 {

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"net/http"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 // sale is one of those that the crowd comes to.
@@ -50,7 +52,7 @@ func (w *world) awaitOpen(ctx context.Context) error {
 		for _, n := range w.front.nodes {
 			err := eventually(ctx, "sale "+s.id+" is open at "+n, func(ctx context.Context) error {
 				var v struct{ State string }
-				if err := call(ctx, http.MethodGet, "http://"+n+"/v1/sales/"+s.id, "", nil, &v); err != nil {
+				if err := rest.JSON(ctx, http.MethodGet, "http://"+n+"/v1/sales/"+s.id, "", nil, &v); err != nil {
 					return err
 				}
 				if v.State != "open" {

@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"sort"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 // document is the room's public one.
@@ -40,12 +42,12 @@ type moment struct {
 // look fetches the document once, for all, as a CDN would; and the units, which only
 // the run's judge needs.
 func (r *run) look(ctx context.Context) (m moment, err error) {
-	if err := call(ctx, http.MethodGet, r.e.api+r.queue, "", nil, &m.document); err != nil {
+	if err := rest.JSON(ctx, http.MethodGet, r.e.api+r.queue, "", nil, &m.document); err != nil {
 		return m, err
 	}
 	m.at = time.Now()
 	var v struct{ Items []stock }
-	if err := call(ctx, http.MethodGet, r.e.admin+"/admin/v1/sales/"+saleID, adminToken, nil, &v); err != nil {
+	if err := rest.JSON(ctx, http.MethodGet, r.e.admin+"/admin/v1/sales/"+saleID, adminToken, nil, &v); err != nil {
 		return m, err
 	}
 	if len(v.Items) != 1 {

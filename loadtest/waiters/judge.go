@@ -7,6 +7,8 @@ import (
 	"net/http"
 	"slices"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 // judge sums the run up, and lists everything that is not as it must be.
@@ -101,7 +103,7 @@ func (r *run) judgeBooks(ctx context.Context, out *Report, fail func(string, ...
 		fail("%d units are left (%d held), and %d places have not been called", int64(r.cfg.Units)-end.Sold, end.Held+end.Paying, end.Joined-end.Front)
 	}
 	var raw json.RawMessage
-	if err := call(ctx, http.MethodGet, r.e.admin+"/admin/v1/verify?settle=20s", adminToken, nil, &raw); err != nil {
+	if err := rest.JSON(ctx, http.MethodGet, r.e.admin+"/admin/v1/verify?settle=20s", adminToken, nil, &raw); err != nil {
 		fail("verify: %v", err)
 		return
 	}

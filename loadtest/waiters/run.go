@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/admission"
+	"github.com/flashsale-engine/flashsale/loadtest/rest"
 )
 
 const (
@@ -109,7 +110,7 @@ func buyerID(i int) string { return fmt.Sprintf("crowd-%07d", i) }
 func (r *run) token(i int) string { return r.minter.token(buyerID(i)) }
 
 func (r *run) admin(ctx context.Context, method, path string, body any) error {
-	return call(ctx, method, r.e.admin+"/admin/v1/sales/"+saleID+path, adminToken, body, nil)
+	return rest.JSON(ctx, method, r.e.admin+"/admin/v1/sales/"+saleID+path, adminToken, body, nil)
 }
 
 // arm puts the sale up; its pre-queue is open from then on.
