@@ -246,7 +246,7 @@ func placed(v *engine.RoomView, number uint64, place int64) engine.RoomTicket {
 		}
 	default:
 		t.Position = place - v.Front
-		if v.Rate > 0 {
+		if v.Rate > 0 && v.Limit != string(LimitRamp) { // a front that doubles its speed each second says nothing of when
 			t.Wait = time.Duration(float64(t.Position) / v.Rate * float64(time.Second))
 		}
 		if v.Reach >= 0 && place >= v.Reach {

@@ -293,6 +293,10 @@ func TestWhoIsOutOfReachIsToldAtOnceAndStays(t *testing.T) {
 			t.Errorf("place %d: %+v, want %+v", place, got, want)
 		}
 	}
+	v.Limit = string(LimitRamp)
+	if got := placed(v, 7, 5); got.Wait != -1 || got.Position != 2 {
+		t.Errorf("while the front doubles its speed each second, the wait is said to be %s", got.Wait)
+	}
 }
 
 // A Redis that takes what is sent and never answers.
