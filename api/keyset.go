@@ -100,8 +100,14 @@ func algOf(kty jwkset.KTY, crv jwkset.CRV) string {
 }
 
 // material makes the key itself. Only its own members go to the library, so that
-// certificates and addresses of such play no part.
-func material(raw []byte, kid, alg string) (Key, error) {
+// certificates and addresses of such play no part. It panics over coordinates that
+// are longer than the curve's.
+func material(raw []byte, kid, alg string) (k Key, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			k, err = Key{}, fmt.Errorf("is no key of its type: %v", p)
+		}
+	}()
 	var all jwkset.JWKMarshal
 	if err := json.Unmarshal(raw, &all); err != nil {
 		return Key{}, err

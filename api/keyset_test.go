@@ -123,6 +123,13 @@ func TestASetThatIsNotMeantForThisIsRefused(t *testing.T) {
 	}
 }
 
+func TestAKeyThatIsTooLongForItsCurveIsRefused(t *testing.T) {
+	_, _, err := KeySet([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"00000000000000000000000000000000000000000000","y":"00"}]}`), true)
+	if err == nil || !strings.Contains(err.Error(), "no key of its type") {
+		t.Errorf("got %v", err)
+	}
+}
+
 func FuzzKeySet(f *testing.F) {
 	f.Add(setOf(edPair(f, "a").jwk, ecPair(f, "b").jwk, octPair("c", testSecret).jwk, rsaJWK))
 	f.Add([]byte(`{"keys":[{"kty":"EC","crv":"P-256","x":"","y":"","x5u":"http://x","x5c":["!"]}]}`))
