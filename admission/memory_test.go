@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/redis/go-redis/v9"
 
@@ -19,7 +20,7 @@ import (
 // what Redis has allocated more than before, and by MEMORY USAGE of the keys.
 func weigh(t testing.TB, n int) (used, keys float64) {
 	t.Helper()
-	q, err := Open(Options{URL: testenv.OwnRedis(t).URL})
+	q, err := Open(Options{URL: testenv.OwnRedis(t).URL, CallTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

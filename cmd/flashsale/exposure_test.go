@@ -10,6 +10,7 @@ import (
 	"gopkg.in/yaml.v3"
 
 	"github.com/flashsale-engine/flashsale/internal/certs/certtest"
+	"github.com/flashsale-engine/flashsale/vault"
 )
 
 const unguessable = "7d1c0f9a53be48e2b6a4935f0c8e7ad1"
@@ -21,6 +22,8 @@ func TestWhatIsUnsafeIsRefusedBeyondLoopback(t *testing.T) {
 	safe.TLSCert, safe.TLSKey, safe.AdminTLSCert, safe.AdminTLSKey = cert, key, cert, key
 	safe.Listen, safe.AdminListen = ":8080", "[::]:9090"
 	safe.AdminToken, safe.BuyerKey = []string{"ann:viewer:" + unguessable}, unguessable
+	safe.DataKeys, err = vault.New()
+	must(t, err)
 	safe.StripeKey, safe.StripeReturnURL = "sk_live_x", "https://shop.example/"
 	at := Backends{RedisURL: "redis://redis/0", PostgresURL: "postgres://x@db/x", KafkaBrokers: "kafka:9092"}
 	if err := safe.Validate(allRoles, at); err != nil {
@@ -118,12 +121,16 @@ func TestTheSettingsOfTheComposeFileAreTaken(t *testing.T) {
 		Engine struct {
 			Environment map[string]string `yaml:"environment"`
 		} `yaml:"x-engine"`
+		Configs map[string]struct {
+			Content string `yaml:"content"`
+		} `yaml:"configs"`
 	}
 	must(t, yaml.Unmarshal(text, &file))
 	if len(file.Engine.Environment) < 8 {
 		t.Fatalf("the compose file's settings were not found: %v", file)
 	}
 	for name, value := range file.Engine.Environment {
+		value = strings.ReplaceAll(value, "/run/data-keys.json", write(t, "data-keys.json", file.Configs["data-keys"].Content))
 		t.Setenv(name, regexp.MustCompile(`\$\{[A-Z_]+:-([^}]*)\}`).ReplaceAllString(value, "$1"))
 	}
 	if out, errs, status := command(t, "config", "check"); status != exitOK {

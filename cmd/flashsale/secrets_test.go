@@ -25,7 +25,7 @@ func write(t *testing.T, name, text string) string {
 
 func TestEverySecretCanComeFromAFileAndNoneIsPrinted(t *testing.T) {
 	looksSecret := regexp.MustCompile(`Token$|Key$|Keys$|Secret$|^RedisURL$|^PostgresURL$`)
-	public := []string{"BuyerPublicKeys"}
+	public := []string{"BuyerPublicKeys", "LimitKeys", "TurnstileSiteKey"}
 	n := 0
 	for _, part := range []any{Settings{}, Backends{}, Admin{}, Signer{}, traceBuyerCmd{}, dataRewrapCmd{}, migrateCmd{}} {
 		typ := reflect.TypeOf(part)
