@@ -101,7 +101,7 @@ func TestContactsAreNotKeptInClearWhereOthersReachTheNode(t *testing.T) {
 		t.Fatal(err)
 	}
 	file := write(t, "keys.json", keys)
-	base := []string{"config", "check", "--buyer-key", testKey, "--admin-token", testToken, "--payment-url", "http://127.0.0.1:1"}
+	base := []string{"config", "check", "--buyer-key", testKey, "--admin-token", testToken, "--payment-url", "http://127.0.0.1:1", "--allow-plain-http", "--trial"}
 	for name, c := range map[string]struct {
 		more   []string
 		status int

@@ -11,6 +11,10 @@ func TestSupportIsToldWhyABuyerGotWhatTheyGot(t *testing.T) {
 	first := r.serve()
 	second := r.serve()
 	first.sale("drop", 2, 1, "2m")
+	eventually(t, "the other node knows that the sale is open", func() (bool, string) {
+		got := send("GET", second.ready.API+"/v1/sales/drop", "", "", "")
+		return got.text("state") == "open", got.Raw
+	})
 	ann, bob, eve := token(t, "ann"), token(t, "bob"), token(t, "eve")
 	id := first.reserve(ann, "drop", "a").must(t, 201).text("id")
 	first.checkout(ann, id, "declined", "pm_card_chargeDeclined").must(t, 402)
