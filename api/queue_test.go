@@ -235,3 +235,17 @@ func TestAReservationCarriesItsAdmission(t *testing.T) {
 		t.Errorf("never asked for %v", want)
 	}
 }
+
+func TestWhoJoinsIsCountedLikeWhoReserves(t *testing.T) {
+	l, limits := limiting(map[engine.Limit]int{engine.LimitBuyer: 2})
+	room := &lobby{ticket: engine.RoomTicket{Sale: "demo", Number: 7, Place: -1, Position: -1, Wait: -1, State: engine.TicketWaiting}}
+	d := open(t, &fake{}, with(room), limits)
+	for range 2 {
+		d.do("POST", "/v1/sales/demo/queue", "", nil).expect(t, 200, "")
+	}
+	d.do("POST", "/v1/sales/demo/queue", "", nil).expect(t, 429, engine.CodeRateLimited)
+	d.do("DELETE", "/v1/sales/demo/queue", "", nil).expect(t, 200, "")
+	if n := len(room.calls); n != 3 || l.of(engine.LimitBuyer, anyBuyer, "") != 2 {
+		t.Errorf("the room was asked %v", room.calls)
+	}
+}
