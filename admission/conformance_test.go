@@ -107,7 +107,7 @@ func onMiniredis(t *testing.T) *world {
 func onRedis(t *testing.T) *world { return onServer(t, testenv.Redis(t)) }
 
 func onServer(t *testing.T, url string) *world {
-	w := newWorld(t, url, 250*time.Millisecond)
+	w := newWorld(t, url, 500*time.Millisecond)
 	w.wait = func(d time.Duration) {
 		for until := w.now().Add(d + time.Millisecond); ; {
 			left := until.Sub(w.now())
