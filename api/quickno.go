@@ -5,6 +5,7 @@ import (
 	"encoding/base64"
 	"strconv"
 	"time"
+	"unicode/utf8"
 
 	"github.com/valyala/fasthttp"
 
@@ -91,7 +92,7 @@ func subject(auth, room []byte) (string, bool) {
 	}
 	sub := claims[at+len(name):]
 	end := bytes.IndexByte(sub, '"')
-	if end <= 0 || end > 128 {
+	if end <= 0 || end > 128 || !utf8.Valid(sub[:end]) { // the verifier's JSON replaces what is no UTF-8
 		return "", false
 	}
 	return textOf(sub[:end]), true
