@@ -29,13 +29,15 @@ type house struct {
 	away  error // of the gate
 	load  Load
 	made  []int64 // epochs that were asked to be made anew
+
+	rounds chan struct{} // filled when a runner begins a round
 }
 
 var houseNo atomic.Uint32
 
 func newHouse(t *testing.T, a engine.Admission) *house {
 	t.Parallel()
-	h := &house{T: t, url: testenv.OwnRedis(t).URL, units: []engine.Counters{{Stock: 1000, Available: 1000}}}
+	h := &house{T: t, url: testenv.OwnRedis(t).URL, units: []engine.Counters{{Stock: 1000, Available: 1000}}, rounds: make(chan struct{}, 1)}
 	h.sale = &engine.Sale{No: 1<<20 + houseNo.Add(1), ID: "demo", State: engine.SaleOpen, Epoch: 1, Admission: &a}
 	_, _ = rand.Read(h.sale.Secret[:]) // never fails
 	a.Epoch = 1
@@ -88,7 +90,13 @@ func (h *house) desk() *Desk {
 
 // run starts a node's runner; end ends it as a crash would.
 func (h *house) run(d *Desk, name string) (end func()) {
-	r := &Runner{Desk: d, Name: name, Log: slog.New(slog.DiscardHandler), Sales: func() []*engine.Sale { return []*engine.Sale{h.now()} },
+	r := &Runner{Desk: d, Name: name, Log: slog.New(slog.DiscardHandler), Sales: func() []*engine.Sale {
+		select {
+		case h.rounds <- struct{}{}:
+		default:
+		}
+		return []*engine.Sale{h.now()}
+	},
 		Stock: func(context.Context, *engine.Sale) ([]engine.Counters, error) {
 			h.mu.Lock()
 			defer h.mu.Unlock()
@@ -135,13 +143,28 @@ func (h *house) until(d *Desk, what string, is func(v *engine.RoomView) bool) *e
 	h.Helper()
 	var v *engine.RoomView
 	var err error
-	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(20 * time.Millisecond) {
-		if v, err = d.View(h.Context(), "demo"); err == nil && is(v) {
-			return v
+	h.eventually(func() bool {
+		v, err = d.View(h.Context(), "demo")
+		return err == nil && is(v)
+	}, func() string { return fmt.Sprintf("%s never came: %+v, %v", what, v, err) })
+	return v
+}
+
+// eventually looks again whenever a runner begins a round, or, where none runs, a
+// node may read the document again.
+func (h *house) eventually(is func() bool, otherwise func() string) {
+	h.Helper()
+	late := time.After(20 * time.Second)
+	reread := time.NewTicker(Refresh)
+	defer reread.Stop()
+	for !is() {
+		select {
+		case <-h.rounds:
+		case <-reread.C:
+		case <-late:
+			h.Fatal(otherwise())
 		}
 	}
-	h.Fatalf("%s never came: %+v, %v", what, v, err)
-	return nil
 }
 
 func reasonOf(err error) string {

@@ -75,15 +75,12 @@ func TestAnOperatorAPauseAndAClosingStopTheFront(t *testing.T) {
 	if at, err := d.Ticket(t.Context(), "demo", 299); err != nil || at.State != engine.TicketClosed && at.State != engine.TicketReached {
 		t.Errorf("%+v, %v; the front is at %d", at, err, v.Front)
 	}
-	for end := time.Now().Add(10 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		st, err := d.queue.Status(t.Context(), roomOf(h.now()))
-		if err == nil && st.State == Closed {
-			break
-		}
-		if time.Now().After(end) {
-			t.Fatalf("the room itself is %+v, %v", st, err)
-		}
-	}
+	var st Status
+	var err error
+	h.eventually(func() bool {
+		st, err = d.queue.Status(t.Context(), roomOf(h.now()))
+		return err == nil && st.State == Closed
+	}, func() string { return fmt.Sprintf("the room itself is %+v, %v", st, err) })
 }
 
 func TestNobodyIsCalledWhileTheGateGivesNoWord(t *testing.T) {

@@ -14,9 +14,6 @@ import (
 // A short slice of `make crowd`, seeded: a small crowd in a hurry, at a server of its own.
 func TestASmallCrowdIsServedInItsOrderAndToldTheTruth(t *testing.T) {
 	t.Parallel()
-	if testing.Short() {
-		t.Skip("starts real servers, and -short was asked for")
-	}
 	picture := filepath.Join(t.TempDir(), "crowd.svg")
 	cmd := exec.Command(os.Args[0], "loadtest", "crowd", "--waiters", "3000", "--units", "60", "--hurry", "10", "--watchers", "20", "--streams", "5", "--connections", "64",
 		"--seed", "3", "--json", "--picture", picture)
