@@ -70,7 +70,7 @@ func (v *visit) walk(ctx context.Context) End {
 		end = v.poll(ctx, location)
 	}
 	if end == Confirmed {
-		v.tally.latency(StepJourney, time.Since(v.arrival))
+		v.tally.latency(StepJourney, v.arrival, time.Since(v.arrival))
 		v.tally.bought(v.bought)
 	}
 	return end
@@ -87,7 +87,7 @@ func (v *visit) reserve(ctx context.Context) (end End, held bool) {
 		return Unfinished, false
 	}
 	took := time.Since(v.due)
-	v.tally.latency(StepReserve, took)
+	v.tally.latency(StepReserve, v.due, took)
 	switch {
 	case a.status == http.StatusCreated && a.repeats > 0 && a.body.State == string(engine.Expired) && v.asked(a.body):
 		// An earlier try was given units, unheard, and their time is over: the same
@@ -99,15 +99,15 @@ func (v *visit) reserve(ctx context.Context) (end End, held bool) {
 			return v.failed(StepReserve, a), false
 		}
 		v.reservation = a.body.ID
-		v.tally.latency(StepHold, took)
+		v.tally.latency(StepHold, v.due, took)
 		v.tally.held(v.reservation, v.n, v.sku, v.cfg.Quantity)
 		return "", true
 	case a.code == string(engine.CodeSoldOut):
-		v.tally.latency(StepNo, took)
+		v.tally.latency(StepNo, v.due, took)
 		v.tally.soldOut(v.sku)
 		return SoldOut, false
 	case a.code == string(engine.CodeBuyerLimit):
-		v.tally.latency(StepNo, took)
+		v.tally.latency(StepNo, v.due, took)
 		return BuyerLimit, false
 	}
 	return v.failed(StepReserve, a), false
@@ -126,7 +126,7 @@ func (v *visit) checkout(ctx context.Context) (end End, location string) {
 	if !ok {
 		return Unfinished, ""
 	}
-	v.tally.latency(StepCheckout, time.Since(v.due))
+	v.tally.latency(StepCheckout, v.due, time.Since(v.due))
 	switch {
 	case a.status == http.StatusAccepted:
 		path, ok := v.local(a.location)

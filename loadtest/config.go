@@ -32,6 +32,7 @@ type Config struct {
 	Buyers   int           // distinct buyers; default: as many as arrivals
 	Rate     float64       // arrivals per second; 0: every buyer once, all due at T0 (a spike)
 	Duration time.Duration // how long arrivals go on; unused in a spike
+	Curve    Curve         // arrivals per second over time, instead of Rate and Duration, which are then its mean and its length
 	Seed     uint64        // the same seed draws the same arrivals, goods and hesitations
 
 	Quantity      int           // units that a buyer wants; default 1
@@ -75,6 +76,10 @@ func (c Config) WithDefaults() Config {
 		_, _ = rand.Read(b[:]) // never fails, says crypto/rand
 		c.Run = hex.EncodeToString(b[:])
 	}
+	if len(c.Curve) > 0 {
+		c.Duration = c.Curve.Length()
+		c.Rate = c.Curve.Arrivals() / max(c.Duration.Seconds(), 1e-9)
+	}
 	set(&c.Buyers, c.arrivals())
 	if c.Rate == 0 {
 		set(&c.MaxInFlight, c.Buyers)
@@ -90,18 +95,31 @@ func set[T comparable](field *T, value T) {
 	}
 }
 
+// curve is how arrivals come; nil: all at once.
+func (c Config) curve() Curve {
+	if c.Rate == 0 || len(c.Curve) > 0 {
+		return c.Curve
+	}
+	return shapes["flat"].Stretch(c.Rate, c.Duration)
+}
+
 // arrivals is how many buyers are due in all.
 func (c Config) arrivals() int {
-	if c.Rate == 0 {
-		return c.Buyers
+	if curve := c.curve(); curve != nil {
+		return int(math.Round(min(curve.Arrivals(), maxArrivals+1)))
 	}
-	return int(math.Round(min(c.Rate*c.Duration.Seconds(), maxArrivals+1)))
+	return c.Buyers
 }
 
 // validate checks each setting, and settings against each other.
 func (c Config) validate() error {
 	u, err := url.Parse(c.API)
 	problem := func(format string, args ...any) error { return fmt.Errorf("loadtest: "+format, args...) }
+	if len(c.Curve) > 0 {
+		if err := c.Curve.check(); err != nil {
+			return err
+		}
+	}
 	switch {
 	case err != nil || u.Host == "" || (u.Scheme != "http" && u.Scheme != "https"):
 		return problem("API %q is not an http or https URL", c.API)

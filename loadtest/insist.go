@@ -58,7 +58,7 @@ func (v *visit) poll(ctx context.Context, path string) End {
 		}
 		a := v.sender.send(call{step: StepPoll, method: http.MethodGet, path: path, token: v.tokens[v.buyer]})
 		v.tally.answered(Outcome{StepPoll, a.status, a.code})
-		v.tally.latency(StepPoll, time.Since(v.due))
+		v.tally.latency(StepPoll, v.due, time.Since(v.due))
 		if end, known := v.outcome(a); known {
 			return end
 		}

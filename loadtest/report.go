@@ -42,6 +42,7 @@ type Report struct {
 	Answers  []Answer         `json:"answers"`
 	Latency  []Latency        `json:"latency"`
 	Timeline []Moment         `json:"timeline"`
+	Series   []Second         `json:"series"`
 	ReadBack ReadBack         `json:"read_back"`
 	Verify   json.RawMessage  `json:"verify,omitempty"`   // the engine's own verdict
 	Notes    []string         `json:"notes"`              // worth knowing, no failure
@@ -109,7 +110,7 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 		Declined: t.ends[Declined], NeedsAction: t.ends[NeedsAction], Expired: t.ends[Expired], Refused: t.ends[Refused],
 		Pending: t.ends[Pending], Failed: t.ends[Failed], Unfinished: t.ends[Unfinished],
 		SKUs: r.skus(), Errors: map[string]int64{}, Failures: map[string]int64{}, Answers: []Answer{}, Latency: []Latency{},
-		Timeline: append([]Moment{}, t.timeline...), ReadBack: read, Verify: verify,
+		Timeline: append([]Moment{}, t.timeline...), Series: t.series.seconds(), ReadBack: read, Verify: verify,
 	}
 	if r.cfg.Rate > 0 && dispatched > 0 {
 		// Over the whole window, or over what it took if the driver was late.
@@ -126,8 +127,7 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 	})
 	for _, s := range steps {
 		if h := t.latencies[s]; h.TotalCount() > 0 {
-			q := h.ValueAtPercentilesSlice([]float64{50, 95, 99, 99.9})
-			out.Latency = append(out.Latency, Latency{s, h.TotalCount(), ms(q[0]), ms(q[1]), ms(q[2]), ms(q[3]), ms(h.Max())})
+			out.Latency = append(out.Latency, summary(s, h))
 		}
 	}
 	for _, p := range t.purchases {

@@ -36,14 +36,14 @@ func Run(ctx context.Context, c Config) (Report, error) {
 
 // drive is Run over any sender.
 func drive(ctx context.Context, c Config, s sender) (Report, error) {
-	r := &run{cfg: c, sender: s, tally: newTally()}
+	r := &run{cfg: c, sender: s}
 	var err error
 	if r.tokens, err = mint(ctx, c); err != nil {
 		return Report{}, err
 	}
 	times := schedule(c)
 
-	r.start = time.Now()
+	r.begin(time.Now())
 	stop := r.progress()
 	var visits sync.WaitGroup
 	lastAt := r.dispatch(ctx, times, &visits)
@@ -60,6 +60,11 @@ func drive(ctx context.Context, c Config, s sender) (Report, error) {
 	return r.report(elapsed, lastAt, read, verify, verifyErr, ctx.Err()), ctx.Err()
 }
 
+// begin makes a moment T0.
+func (r *run) begin(t time.Time) {
+	r.start, r.tally = t, newTally(t, r.cfg.Duration)
+}
+
 // dispatch starts each visit when it is due and never waits for one. A visit
 // that finds no room is dropped and counted: slowing down instead would hide
 // the very moments that matter. It gives the time that the arrivals took.
@@ -69,9 +74,9 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 		if !sleepUntil(ctx, due) {
 			break
 		}
-		r.tally.arrivals.Add(1)
-		if r.tally.inFlight.Load() >= int64(r.cfg.MaxInFlight) {
-			r.tally.dropped.Add(1)
+		full := r.tally.inFlight.Load() >= int64(r.cfg.MaxInFlight)
+		r.tally.due(due, full)
+		if full {
 			continue
 		}
 		r.tally.inFlight.Add(1)
@@ -79,7 +84,7 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 		go func() {
 			defer visits.Done()
 			defer r.tally.inFlight.Add(-1)
-			r.tally.latency(StepDriver, time.Since(due))
+			r.tally.latency(StepDriver, due, time.Since(due))
 			r.tally.ended(r.visit(n, due).walk(ctx))
 		}()
 	}

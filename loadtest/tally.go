@@ -74,11 +74,14 @@ type tally struct {
 	wrongs       []string         // answers that contradict the contract or each other
 	wrongCount   int64
 	timeline     []Moment
+	series       series
 }
 
-func newTally() *tally {
+// newTally begins a run's books. length is how long arrivals go on.
+func newTally(start time.Time, length time.Duration) *tally {
 	t := &tally{
-		ends: map[End]int64{}, answers: map[Outcome]int64{}, failures: map[Outcome]int64{},
+		series: newSeries(start, length),
+		ends:   map[End]int64{}, answers: map[Outcome]int64{}, failures: map[Outcome]int64{},
 		latencies: map[Step]*hdrhistogram.Histogram{}, reservations: map[string]int{}, orders: map[string]int{},
 		heldUnits: map[string]int64{}, refusedFor: map[string]int64{},
 	}
@@ -88,11 +91,25 @@ func newTally() *tally {
 	return t
 }
 
-func (t *tally) latency(s Step, d time.Duration) {
+// due counts an arrival, dropped or not, in the second in which it was due.
+func (t *tally) due(at time.Time, dropped bool) {
+	t.arrivals.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Clamped, it cannot fail.
-	_ = t.latencies[s].RecordValue(min(max(d.Microseconds(), 0), maxLatency.Microseconds()))
+	c := t.series.at(at)
+	c.due++
+	if dropped {
+		t.dropped.Add(1)
+		c.dropped++
+	}
+}
+
+// latency notes how long a step took that was due at some time.
+func (t *tally) latency(s Step, due time.Time, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	record(t.latencies[s], took)
+	t.series.at(due).latency(s, took)
 }
 
 func (t *tally) answered(o Outcome) {
@@ -102,6 +119,7 @@ func (t *tally) answered(o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answers[o]++
+	t.series.at(time.Now()).answers[o]++
 }
 
 func (t *tally) ended(e End) {

@@ -16,12 +16,11 @@ import (
 type loadtestCmd struct {
 	Admin
 	Signer
+	Arrivals
 	API           string        `help:"Base URL of the public listener; default: the last demo's." placeholder:"URL"`
 	Sale          string        `help:"The sale's id." default:"demo"`
 	SKUs          []string      `name:"skus" help:"SKUs that buyers want; default: all of the sale's."`
 	Buyers        int           `help:"Distinct buyers." default:"500"`
-	Rate          float64       `help:"Arrivals per second; 0: all due at once." default:"0"`
-	Duration      time.Duration `help:"How long arrivals go on, with --rate." default:"10s"`
 	Quantity      int           `help:"Units that a buyer wants." default:"1"`
 	PaymentMethod string        `help:"The provider's token." default:"pm_card_visa"`
 	Abandon       float64       `help:"Fraction of holds that walk away." default:"0"`
@@ -33,6 +32,10 @@ type loadtestCmd struct {
 }
 
 func (c *loadtestCmd) Run(w *world) error {
+	var config loadtest.Config
+	if err := c.into(&config); err != nil {
+		return err
+	}
 	key, err := c.key()
 	if err != nil {
 		return err
@@ -64,9 +67,10 @@ func (c *loadtestCmd) Run(w *world) error {
 	if err != nil {
 		return fail(exitUsage, "--ca-file: %w", err)
 	}
-	config := loadtest.Config{TLS: trust, API: c.API, Sale: c.Sale, SKUs: c.SKUs, BuyerKey: []byte(key), Audience: c.Audience, Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
-		Quantity: c.Quantity, PaymentMethod: c.PaymentMethod, Abandon: c.Abandon, Hesitate: c.Hesitate, Wait: c.Wait, Connections: c.Connections, Seed: c.Seed,
-		Stock: stock, Limit: sale.PerBuyerLimit, Verify: c.verify}
+	config.TLS, config.API, config.Sale, config.SKUs, config.BuyerKey, config.Audience = trust, c.API, c.Sale, c.SKUs, []byte(key), c.Audience
+	config.Buyers, config.Quantity, config.PaymentMethod, config.Abandon, config.Hesitate = c.Buyers, c.Quantity, c.PaymentMethod, c.Abandon, c.Hesitate
+	config.Wait, config.Connections, config.Seed = c.Wait, c.Connections, c.Seed
+	config.Stock, config.Limit, config.Verify = stock, sale.PerBuyerLimit, c.verify
 	if !c.Quiet {
 		config.Progress = w.stderr
 	}
