@@ -37,6 +37,9 @@ type Config struct {
 
 	Quantity      int           // units that a buyer wants; default 1
 	PaymentMethod string        // the provider's token; default pm_card_visa
+	Mix           Mix           // of whom the crowd consists; default: buyers
+	Phases        []Phase       // parts of the run whose crowd is another, in order; after the last of them Mix and SKUs hold
+	Decline       float64       // fraction of buyers whose first card is declined, 0 to 1
 	Abandon       float64       // fraction of holds that walk away without a word, 0 to 1
 	Hesitate      time.Duration // mean time between hold and checkout, exponential; 0: none
 	Wait          time.Duration // Prefer: wait=N of a checkout; 0: the engine's default; negative: wait=0
@@ -47,6 +50,7 @@ type Config struct {
 	MaxRetries    int           // of one request after transient answers; default 5, negative: none
 	MaxRetryAfter time.Duration // a longer Retry-After ends the buyer's patience; default 10 s
 	PollFor       time.Duration // how long a pending checkout is polled; default 30 s
+	QueueFor      time.Duration // how long a queuer waits in the waiting room; default 5 minutes
 	ReadBack      int           // confirmed orders read back at most, drawn by Seed; default 10000, negative: none
 
 	Stock    map[string]int64                                   // units on offer per SKU when the run starts; nil: unknown
@@ -69,6 +73,7 @@ func (c Config) WithDefaults() Config {
 	set(&c.MaxRetries, 5)
 	set(&c.MaxRetryAfter, 10*time.Second)
 	set(&c.PollFor, 30*time.Second)
+	set(&c.QueueFor, 5*time.Minute)
 	set(&c.ReadBack, 10_000)
 	set(&c.Timeout, 10*time.Second+max(c.Wait, 0))
 	if c.Run == "" {
@@ -141,6 +146,8 @@ func (c Config) validate() error {
 		return problem("Buyers %d is not positive", c.Buyers)
 	case c.Abandon < 0 || c.Abandon > 1 || math.IsNaN(c.Abandon):
 		return problem("Abandon %v is not a fraction between 0 and 1", c.Abandon)
+	case c.Decline < 0 || c.Decline > 1 || math.IsNaN(c.Decline):
+		return problem("Decline %v is not a fraction between 0 and 1", c.Decline)
 	case c.Quantity < 1 || c.Connections < 1 || c.MaxInFlight < 1:
 		return errors.New("loadtest: Quantity, Connections and MaxInFlight must be positive")
 	case c.Timeout <= c.Wait:
@@ -148,5 +155,5 @@ func (c Config) validate() error {
 	case c.Hesitate < 0 || c.PollFor < 0:
 		return errors.New("loadtest: Hesitate and PollFor must not be negative")
 	}
-	return nil
+	return errors.Join(c.Mix.check(), checkPhases(c.Phases))
 }

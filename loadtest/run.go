@@ -85,7 +85,8 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 			defer visits.Done()
 			defer r.tally.inFlight.Add(-1)
 			r.tally.latency(StepDriver, due, time.Since(due))
-			r.tally.ended(r.visit(n, due).walk(ctx))
+			v := r.visit(n, due)
+			r.tally.ended(v.kind, v.walk(ctx))
 		}()
 	}
 	return time.Since(r.start)
@@ -95,10 +96,16 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 // on n only, not on the order in which things happen.
 func (r *run) visit(n int, due time.Time) *visit {
 	rng := dice(r.cfg.Seed, uint64(n))
-	return &visit{
-		run: r, n: n, buyer: n % r.cfg.Buyers, due: due, arrival: due,
-		sku: r.cfg.SKUs[rng.IntN(len(r.cfg.SKUs))], rng: rng,
+	skus, mix := r.cfg.at(due.Sub(r.start))
+	v := &visit{run: r, n: n, buyer: n % r.cfg.Buyers, due: due, arrival: due, sku: skus[rng.IntN(len(skus))], method: r.cfg.PaymentMethod, rng: rng}
+	v.kind = KindBuyer
+	if len(mix) > 0 {
+		v.kind = mix.pick(rng)
 	}
+	if r.cfg.Decline > 0 && rng.Float64() < r.cfg.Decline {
+		v.method = badCard
+	}
+	return v
 }
 
 // Moment is where a run stood at one second of it.

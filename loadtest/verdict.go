@@ -65,8 +65,10 @@ func (r *run) judge(out Report, verifyErr, cut error) Verdict {
 }
 
 func (r *run) ended() (n int64) {
-	for _, c := range r.tally.ends {
-		n += c
+	for _, kind := range r.tally.ends {
+		for _, c := range kind {
+			n += c
+		}
 	}
 	return n
 }

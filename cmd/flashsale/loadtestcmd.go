@@ -23,6 +23,8 @@ type loadtestCmd struct {
 	Buyers        int           `help:"Distinct buyers." default:"500"`
 	Quantity      int           `help:"Units that a buyer wants." default:"1"`
 	PaymentMethod string        `help:"The provider's token." default:"pm_card_visa"`
+	Mix           string        `help:"Of whom the crowd consists: buyers, shop, drop, bots, or kind=weight,… of buyer, browser, queuer, abandoner, retrier, doubleclick, twotabs, bot." default:"buyers"`
+	Decline       float64       `help:"Fraction of buyers whose first card is declined." default:"0"`
 	Abandon       float64       `help:"Fraction of holds that walk away." default:"0"`
 	Hesitate      time.Duration `help:"Mean time between hold and checkout." default:"0s"`
 	Wait          time.Duration `help:"Prefer: wait of a checkout." default:"5s"`
@@ -35,6 +37,10 @@ func (c *loadtestCmd) Run(w *world) error {
 	var config loadtest.Config
 	if err := c.into(&config); err != nil {
 		return err
+	}
+	mix, err := loadtest.ParseMix(c.Mix)
+	if err != nil {
+		return fail(exitUsage, "--mix: %w", err)
 	}
 	key, err := c.key()
 	if err != nil {
@@ -69,6 +75,7 @@ func (c *loadtestCmd) Run(w *world) error {
 	}
 	config.TLS, config.API, config.Sale, config.SKUs, config.BuyerKey, config.Audience = trust, c.API, c.Sale, c.SKUs, []byte(key), c.Audience
 	config.Buyers, config.Quantity, config.PaymentMethod, config.Abandon, config.Hesitate = c.Buyers, c.Quantity, c.PaymentMethod, c.Abandon, c.Hesitate
+	config.Mix, config.Decline = mix, c.Decline
 	config.Wait, config.Connections, config.Seed = c.Wait, c.Connections, c.Seed
 	config.Stock, config.Limit, config.Verify = stock, sale.PerBuyerLimit, c.verify
 	if !c.Quiet {
