@@ -56,6 +56,9 @@ type Config struct {
 	Stock    map[string]int64                                   // units on offer per SKU when the run starts; nil: unknown
 	Limit    int                                                // units that one buyer may have; 0: unknown
 	Verify   func(ctx context.Context) (json.RawMessage, error) // the engine's verdict as JSON, asked at the end; an error fails the run; nil: not asked
+	SLOs     []SLO                                              // the verdict is on them, too
+	Events   []Event                                            // what happens meanwhile, in the order of their times; one that fails, fails the run
+	Watch    *Watch                                             // looks at the engine each second; nil: nobody does
 	Progress io.Writer                                          // a line each second; nil: none
 	Answered func(o Outcome)                                    // told of each answer to a reserve or a checkout when it comes, by many at once; nil: nobody
 }
@@ -155,5 +158,9 @@ func (c Config) validate() error {
 	case c.Hesitate < 0 || c.PollFor < 0:
 		return errors.New("loadtest: Hesitate and PollFor must not be negative")
 	}
-	return errors.Join(c.Mix.check(), checkPhases(c.Phases))
+	problems := []error{c.Mix.check(), checkPhases(c.Phases)}
+	for _, s := range c.SLOs {
+		problems = append(problems, s.check())
+	}
+	return errors.Join(problems...)
 }

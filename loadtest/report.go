@@ -48,6 +48,11 @@ type Report struct {
 	Latency  []Latency        `json:"latency"`
 	Timeline []Moment         `json:"timeline"`
 	Series   []Second         `json:"series"`
+	Curve    Curve            `json:"curve,omitempty"` // that arrivals were drawn from; none: all at once
+	Phases   []Phase          `json:"phases,omitempty"`
+	Marks    []Mark           `json:"marks,omitempty"`   // what happened meanwhile
+	Samples  []Sample         `json:"samples,omitempty"` // the engine, looked at each second
+	SLOs     []Kept           `json:"slos,omitempty"`
 	ReadBack ReadBack         `json:"read_back"`
 	Verify   json.RawMessage  `json:"verify,omitempty"`   // the engine's own verdict
 	Notes    []string         `json:"notes"`              // worth knowing, no failure
@@ -151,6 +156,8 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 		out.Failures[o.String()] = n
 	}
 	out.Contradictions = slices.Clone(t.wrongs)
+	out.Curve, out.Phases, out.Marks, out.Samples = r.cfg.curve(), r.cfg.Phases, slices.Clone(t.marks), slices.Clone(t.samples)
+	out.SLOs = kept(r.cfg.SLOs, out)
 	out.Notes = r.notes(out)
 	out.Verdict = r.judge(out, verifyErr, cut)
 	return out

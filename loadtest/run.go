@@ -44,7 +44,7 @@ func drive(ctx context.Context, c Config, s sender) (Report, error) {
 	times := schedule(c)
 
 	r.begin(time.Now())
-	stop := r.progress()
+	stop := r.beside(ctx)
 	var visits sync.WaitGroup
 	lastAt := r.dispatch(ctx, times, &visits)
 	visits.Wait()
@@ -106,6 +106,24 @@ func (r *run) visit(n int, due time.Time) *visit {
 		v.method = badCard
 	}
 	return v
+}
+
+// beside starts what goes on beside the crowd. To stop it is to wait for the events
+// that are still to come.
+func (r *run) beside(ctx context.Context) (stop func()) {
+	watch, enough := context.WithCancel(ctx)
+	var looking, events sync.WaitGroup
+	if r.cfg.Watch != nil {
+		looking.Go(func() { r.watching(watch) })
+	}
+	events.Go(func() { r.stage(ctx) })
+	quiet := r.progress()
+	return func() {
+		events.Wait()
+		enough()
+		looking.Wait()
+		quiet()
+	}
 }
 
 // Moment is where a run stood at one second of it.

@@ -26,6 +26,9 @@ func schedule(c Config) []time.Duration {
 	return make([]time.Duration, c.arrivals())
 }
 
+// Schedule is when each buyer of such a run is due, after T0, in order.
+func (c Config) Schedule() []time.Duration { return schedule(c.WithDefaults()) }
+
 // sleepUntil waits for a moment and says whether it came before ctx ended.
 func sleepUntil(ctx context.Context, t time.Time) bool {
 	d := time.Until(t)

@@ -219,3 +219,11 @@ func (inProcess) close() {}
 func crowd() Config {
 	return Config{API: "http://shop.test", Sale: "demo", SKUs: []string{"tee"}, BuyerKey: []byte(secret), Buyers: 10, Seed: 1}
 }
+
+// late has every answer come so much later.
+func late(t *testing.T, d time.Duration) func(http.ResponseWriter, *request) bool {
+	return func(http.ResponseWriter, *request) bool {
+		sleepUntil(t.Context(), time.Now().Add(d))
+		return false
+	}
+}

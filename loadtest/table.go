@@ -69,6 +69,9 @@ func (r Report) String() string {
 		}
 	})
 	fmt.Fprintf(&b, "\nread back: %d of %d orders, %d confirmed\n", r.ReadBack.Read, r.ReadBack.Orders, r.ReadBack.Confirmed)
+	for _, s := range r.SLOs {
+		fmt.Fprintf(&b, "SLO %s: %.1f ms, %s\n", s.SLO, s.Got, map[bool]string{true: "kept", false: "NOT KEPT"}[s.Kept])
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}

@@ -79,6 +79,8 @@ type tally struct {
 	wrongCount   int64
 	timeline     []Moment
 	series       series
+	marks        []Mark
+	samples      []Sample
 }
 
 // newTally begins a run's books. length is how long arrivals go on.

@@ -4,12 +4,15 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/certs"
 	"github.com/flashsale-engine/flashsale/loadtest"
+	"github.com/flashsale-engine/flashsale/loadtest/bench"
 )
 
 // loadtestCmd sends buyers at a running engine. Its defaults are a spike at the demo.
@@ -30,6 +33,7 @@ type loadtestCmd struct {
 	Wait          time.Duration `help:"Prefer: wait of a checkout." default:"5s"`
 	Connections   int           `help:"Keep-alive connections at most." default:"256"`
 	Seed          uint64        `help:"The same seed draws the same arrivals." default:"1"`
+	SLO           []string      `name:"slo" help:"What must hold, as step.quantile=duration: reserve.p99=50ms; repeatable. One that is not kept fails the run." placeholder:"SLO"`
 	Quiet         bool          `help:"No progress lines."`
 }
 
@@ -75,6 +79,16 @@ func (c *loadtestCmd) Run(w *world) error {
 	}
 	config.TLS, config.API, config.Sale, config.SKUs, config.BuyerKey, config.Audience = trust, c.API, c.Sale, c.SKUs, []byte(key), c.Audience
 	config.Buyers, config.Quantity, config.PaymentMethod, config.Abandon, config.Hesitate = c.Buyers, c.Quantity, c.PaymentMethod, c.Abandon, c.Hesitate
+	for _, text := range c.SLO {
+		slo, err := loadtest.ParseSLO(text)
+		if err != nil {
+			return fail(exitUsage, "--slo: %w", err)
+		}
+		config.SLOs = append(config.SLOs, slo)
+	}
+	config.Watch = &loadtest.Watch{Sale: url.PathEscape(c.Sale), Get: func(ctx context.Context, path string) (io.ReadCloser, error) { return c.open(ctx, "GET", path, nil) }, CPU: func() map[string]time.Duration {
+		return map[string]time.Duration{"load generator": bench.CPUOf(os.Getpid())}
+	}}
 	config.Mix, config.Decline = mix, c.Decline
 	config.Wait, config.Connections, config.Seed = c.Wait, c.Connections, c.Seed
 	config.Stock, config.Limit, config.Verify = stock, sale.PerBuyerLimit, c.verify
