@@ -87,7 +87,7 @@ func overlays(a, b loadtest.Report) (out []Figure, err error) {
 			for _, s := range r.Series {
 				for _, at := range s.Latency {
 					if at.Step == step {
-						l.Points = append(l.Points, plot.Point{float64(s.At), at.P99})
+						l.Points = append(l.Points, plot.Point{middle(r, s), at.P99})
 					}
 				}
 			}

@@ -78,10 +78,13 @@ func figures(r loadtest.Report) (out []Figure, err error) {
 func line(name string, colour int, r loadtest.Report, of func(loadtest.Second) float64) plot.Line {
 	l := plot.Line{Name: name, Colour: colour}
 	for _, s := range r.Series {
-		l.Points = append(l.Points, plot.Point{float64(s.At), of(s)})
+		l.Points = append(l.Points, plot.Point{middle(r, s), of(s)})
 	}
 	return l
 }
+
+// middle is where a second is drawn.
+func middle(r loadtest.Report, s loadtest.Second) float64 { return float64(s.At) + float64(max(r.Every, 1))/2 }
 
 // perSecond makes a count of a report's second a rate.
 func perSecond(r loadtest.Report, n int64) float64 { return float64(n) / max(float64(r.Every), 1) }
@@ -204,7 +207,7 @@ func latency(r loadtest.Report) (Figure, error) {
 				for _, at := range s.Latency {
 					if at.Step == step {
 						any = true
-						l.Points = append(l.Points, plot.Point{float64(s.At), q.of(at)})
+						l.Points = append(l.Points, plot.Point{middle(r, s), q.of(at)})
 					}
 				}
 			}
