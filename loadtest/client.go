@@ -25,6 +25,8 @@ type call struct {
 	key    string // Idempotency-Key; empty: none
 	prefer string
 	body   []byte
+
+	admission string // Admission-Token; empty: none
 }
 
 // answer is what came back, or why nothing did.
@@ -47,6 +49,8 @@ type reply struct {
 	Buyer       string          `json:"buyer"`
 	Lines       []line          `json:"lines"`
 	NextAction  json.RawMessage `json:"next_action"`
+	Ticket      *int64          `json:"ticket"`
+	Token       string          `json:"token"`
 }
 
 type line struct {
@@ -137,6 +141,9 @@ func (h *httpSender) send(c call) answer {
 	req.Header.Set("Authorization", "Bearer "+c.token)
 	if c.key != "" {
 		req.Header.Set("Idempotency-Key", c.key)
+	}
+	if c.admission != "" {
+		req.Header.Set("Admission-Token", c.admission)
 	}
 	if c.prefer != "" {
 		req.Header.Set("Prefer", c.prefer)

@@ -78,6 +78,8 @@ func TestTheCommandLineSaysWhatIsWrongAndExitsWithUsage(t *testing.T) {
 		"no buyer":               {[]string{"token"}, "--buyer"},
 		"no demo to ask":         {[]string{"sale", "status"}, "no admin token"},
 		"a sandbox to the world": {[]string{"sandbox", "--listen", "0.0.0.0:0"}, "loopback"},
+		"a shape without a peak": {[]string{"loadtest", "--shape", "spike"}, "--rate"},
+		"a kind of nobody":       {[]string{"loadtest", "--mix", "cat=1"}, "no kind of buyer"},
 		"a load test elsewhere":  {[]string{"loadtest", "--api", "http://192.0.2.1", "--buyer-key", testKey, "--token", testToken}, "loopback"},
 	} {
 		t.Run(name, func(t *testing.T) {
