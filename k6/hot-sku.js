@@ -2,7 +2,7 @@
 // share the rest as Zipf has it. When the hot one is gone, those who wanted another one
 // must not notice, and one in five of the others takes something else.
 
-import { number, seconds, skus } from './lib/config.js';
+import { number, p95, seconds, skus } from './lib/config.js';
 import { zipf } from './lib/dice.js';
 import { begin, limits, options as all, steady } from './lib/shape.js';
 import { summary } from './lib/summary.js';
@@ -23,8 +23,8 @@ export const options = all(
     'sold_outs{heat:hot}': ['count>0'], // otherwise it was not hot
     'holds{heat:cold}': ['count>0'],
     'sold_outs{heat:cold}': ['count==0'], // the others have enough, and nobody hears otherwise
-    'answer_time{step:reserve,heat:hot}': ['p(95)<250'],
-    'answer_time{step:reserve,heat:cold}': ['p(95)<250'],
+    'answer_time{step:reserve,heat:hot}': [`p(95)<${p95('reserve', 250)}`],
+    'answer_time{step:reserve,heat:cold}': [`p(95)<${p95('reserve', 250)}`],
   }),
 );
 

@@ -6,7 +6,7 @@
 //	before │ storm │ settling │ after
 
 import exec from 'k6/execution';
-import { number, p95, seconds, skus, whole } from './lib/config.js';
+import { number, p95, seconds, skus, think, whole } from './lib/config.js';
 import { dice } from './lib/dice.js';
 import { Buyer } from './lib/flows.js';
 import { begin, limits, options as all, steady } from './lib/shape.js';
@@ -24,14 +24,13 @@ const until = length / 2;
 
 export const options = all(
   {
-    visitors: steady(rate, length, { exec: 'visitor' }),
-    impatient: steady(rate * storm, until - from, { exec: 'impatient', startTime: `${from}s`, stay: 6 }),
+    visitors: steady(rate, length, { exec: 'visitor', stay: 12 + 8 * think }), // a storm makes them stay longer
+    impatient: steady(rate * storm, until - from, { exec: 'impatient', startTime: `${from}s`, stay: 12 }),
   },
   limits({
     shed: ['count>0'], // an engine that never had to was not in a storm: raise STORM, or limit the engine
     turned_away: null, // in the storm some are, and are told when to come again; but:
     http_req_failed: null,
-    checks: ['rate==1'],
     'turned_away{phase:before}': ['rate==0'],
     'turned_away{step:checkout}': ['rate==0'], // who holds stock goes first, also then
     'turned_away{phase:after}': ['rate==0'],

@@ -14,7 +14,7 @@ import { named, tag, visit } from './lib/visit.js';
 const rate = number('RATE', 20);
 const length = seconds('DURATION', '30m');
 const most = number('DRIFT', 1.5); // the last p95 may be so many times the first
-const every = number('PROBE', 0.1); // seconds between two probes
+const every = number('PROBE', 0.5); // seconds between two probes
 const part = 0.2 * length;
 const floor = 10; // ms: below it, a ratio says more about the machine's scheduler
 
@@ -60,13 +60,14 @@ export function probe(data) {
     if (due < part) seen.first.push(took);
     if (due >= length - part) seen.last.push(took);
   }
-  first.add(percentile(seen.first));
-  last.add(percentile(seen.last));
-  drift.add(Math.max(percentile(seen.last), floor) / Math.max(percentile(seen.first), floor));
+  const [before, after] = [percentile(seen.first), percentile(seen.last)];
+  first.add(before);
+  last.add(after);
+  drift.add(Math.max(after, floor) / Math.max(before, floor));
 }
 
 function percentile(times) {
-  return times.sort((a, b) => a - b)[Math.ceil(times.length * 0.95) - 1];
+  return Math.round(times.sort((a, b) => a - b)[Math.ceil(times.length * 0.95) - 1]);
 }
 
 export function handleSummary(data) {

@@ -28,61 +28,23 @@ scenarios=("$(basename "$what" .js)")
 for name in "${scenarios[@]}"; do
   [ -f "k6/$name.js" ] || { echo "k6: there is no k6/$name.js; there are: ${all[*]}" >&2; exit 2; }
 done
-
 k6=$(scripts/tool.sh k6)
-work=$(mktemp -d)
-started=()
 quiet=()
 [ -t 1 ] || quiet=(--quiet) # no progress into a log
-
-stop_last() {
-  if kill "${started[0]}" 2>/dev/null; then wait "${started[0]}" || true; fi
-  started=("${started[@]:1}")
-}
-
-cleanup() {
-  while [ ${#started[@]} -gt 0 ]; do stop_last; done
-  rm -rf "$work"
-}
-trap cleanup EXIT
-
-# start NAME ARG…: runs flashsale in the background until it prints that it is ready.
-start() {
-  local name=$1
-  shift
-  : >"$work/$name"
-  bin/flashsale "$@" --json >"$work/$name" 2>"$work/$name.log" &
-  started=("$!" "${started[@]}") # the last one started ends first
-  for _ in $(seq 300); do
-    [ ! -s "$work/$name" ] || return 0
-    kill -0 "${started[0]}" 2>/dev/null || break
-    sleep 0.1
-  done
-  tail -30 "$work/$name.log" >&2
-  echo "k6: flashsale $name did not start" >&2
-  exit 1
-}
-
-# field NAME FIELD prints a string field of what a command printed.
-field() { sed -n "s/.*\"$2\":\"\([^\"]*\)\".*/\1/p" "$work/$1"; }
+. scripts/k6-lib.sh
 
 # seconds TIME prints a time such as 1m30s as seconds.
 seconds() { awk -v t="$1" 'BEGIN { n = 0; while (match(t, /^[0-9.]+[hms]/)) { u = substr(t, RLENGTH, 1); n += substr(t, 1, RLENGTH - 1) * (u == "h" ? 3600 : u == "m" ? 60 : 1); t = substr(t, RLENGTH + 1) }; print int(n + 0.999) }'; }
 
-# in_seconds N prints the time that it is then.
-in_seconds() { date -u -d "@$(($(date +%s) + $1))" +%Y-%m-%dT%H:%M:%SZ; }
-
-# default NAME VALUE gives the scripts a setting that the environment does not.
-default() { [ -n "${!1:-}" ] || export "$1=$2"; }
-
 # prepare SCENARIO says which sale it needs (terms), which engine (limits), how the payment
-# provider behaves (provider), and how long it is to take here.
+# provider behaves (money), and how long it is to take here.
 prepare() {
   terms=(--item K6-TEE=100000@2500:Tee --item K6-CAP=100000@1900:Cap --limit 4 --hold-ttl 30s)
   limits=()
-  provider='{"latency_ms":0}'
+  money='{"latency_ms":0}'
   opens= # seconds from now; else it is opened by hand
-  [ "$1" = smoke ] || default THINK 0.5
+  default SLACK 4 # k6, the engine and all its backends share this machine
+  [ "$1" = breakpoint ] || default THINK 0.5
   case $1 in
     smoke) default VUS 10; default ITERATIONS 1000 ;;
     flash-sale)
@@ -104,10 +66,8 @@ prepare() {
       opens=$(($(seconds "$JOIN") + 10)) ;;
     soak) default RATE 15; default DURATION 40s ;;
     breakpoint)
-      # What binds is the provider: 32 payments at a time that take 300 ms each.
-      default RATE 60; default STEP 1.1; default LEVELS 12; default HOLD 8s; default PERCENTILE 95; default THINK 1
-      limits=(--payment-max 32 --payment-queue 0)
-      provider='{"latency_ms":300,"ops":["authorise"]}' ;;
+      breakpoint_defaults
+      limits=("${breakpoint_limits[@]}") terms=("${breakpoint_terms[@]}") money=$breakpoint_provider ;;
   esac
 }
 
@@ -117,24 +77,15 @@ run() (
   name=$1
   shift
   prepare "$name"
-  export SALE="$topic-$name" out="k6/out/$name"
+  out="k6/out/$name"
   rm -rf "$out"
   mkdir -p "$out"
   started=()
-  trap 'while [ ${#started[@]} -gt 0 ]; do stop_last; done' EXIT
-  start serve serve --listen 127.0.0.1:0 --admin-listen 127.0.0.1:0 --admin-token "$token" --buyer-key "$BUYER_KEY" \
-    --payment-url "$(field sandbox sandbox)" --topic "$topic" --group "$topic" --replication 1 "${limits[@]}" \
-    --redis-url "$FLASHSALE_TEST_REDIS_URL" --postgres-url "$FLASHSALE_TEST_POSTGRES_URL" --kafka-brokers "$FLASHSALE_TEST_KAFKA_BROKERS"
-  API=$(field serve api)
-  export API
-  admin=(--admin "$(field serve admin)" --token "$token")
-  curl --silent --show-error --fail --output /dev/null --data "$provider" "$(field sandbox control)"
-  [ -z "$opens" ] || terms+=(--opens "$(in_seconds "$opens")")
-  bin/flashsale sale create "$SALE" "${terms[@]}" "${admin[@]}" >/dev/null
-  bin/flashsale sale arm "$SALE" "${admin[@]}" >/dev/null
-  [ -n "$opens" ] || bin/flashsale sale open "$SALE" "${admin[@]}" >/dev/null
-  SKUS=$(printf '%s\n' "${terms[@]}" | sed -n 's/^\(K6-[A-Z0-9-]*\)=.*/\1/p' | paste -sd,)
-  export SKUS
+  trap stop_all EXIT
+  serve "${limits[@]}"
+  provider "$money"
+  [ -z "$opens" ] || terms+=(--opens "$(date -u -d "@$(($(date +%s) + opens))" +%Y-%m-%dT%H:%M:%SZ)")
+  new_sale "$topic-$name" "${terms[@]}"
   "$k6" inspect --include-system-env-vars "k6/$name.js" >"$out/options.json"
 
   # With PARTS above 1 each process has its segment of the test, and all share its RUN.
@@ -159,12 +110,6 @@ run() (
   bin/flashsale verify "${admin[@]}" | tee "$out/verify.txt" || status=$?
   exit "$status"
 )
-
-export BUYER_KEY=k6-buyer-key-for-this-run-of-32-bytes
-token=k6-admin-token-for-this-run
-# A name of its own, so that a stack that is kept from run to run has no old state of it.
-topic="k6-$(date +%s)"
-start sandbox sandbox --listen 127.0.0.1:0
 
 failed=0
 for name in "${scenarios[@]}"; do

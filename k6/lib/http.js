@@ -87,7 +87,7 @@ export function atBank(next, how) {
 }
 
 export function transient(r) {
-  return r.status === 0 || r.status === 429 || r.status >= 500 || (r.status === 409 && transientCodes.includes(code(r)));
+  return r.status === 0 || r.status === 408 || r.status === 429 || r.status >= 500 || (r.status === 409 && transientCodes.includes(code(r)));
 }
 
 function wasShed(r) {
@@ -102,7 +102,7 @@ export function settle(step, r, ok) {
   m.answerTime.add(r.timings.duration, { step, outcome: tags.code });
   m.turnedAway.add(shed, tags);
   m.unexpected.add(!ok && !shed, tags);
-  if (!ok && !shed) console.error(`${step}: status ${r.status} ${tags.code} ${r.error || ''}`);
+  if (!ok && !shed && r.error !== 'context canceled') console.error(`${step}: status ${r.status} ${tags.code} ${r.error || ''}`); // that one is the end of the run
 }
 
 // code is an answer's outcome in the engine's words.

@@ -31,10 +31,10 @@ export function page(d) {
   const numbers = [['visits', d.visits], ['dropped', d.dropped], ['requests', d.requests], ['seconds', d.seconds.toFixed(0)]]
     .concat(d.counts.filter(([, n]) => n > 0))
     .concat(d.rates.map(([n, r]) => [n, `${(r * 100).toFixed(2)} %`]));
-  const most = Math.max(1, ...d.trends.map((t) => t.cells[1]));
+  const most = Math.max(1, ...d.trends.filter((t) => t.label !== 'journey').map((t) => t.cells[1])); // a journey has hesitations in it
   const trends = d.trends.map((t) => [cell(t.label), cell(t.count)].concat(t.cells.map((v) => cell(v.toFixed(1))))
-    .concat(`<td class="chart"><span class="bar" style="width:${((t.cells[1] / most) * 100).toFixed(1)}%"></span></td>`));
-  const limits = d.thresholds.map((t) => [cell(t.name), cell(t.limit), cell(t.was), cell(t.ok ? 'ok' : 'FAIL', mark(t.ok))]);
+    .concat(`<td class="chart"><span class="bar" style="width:${Math.min((t.cells[1] / most) * 100, 100).toFixed(1)}%"></span></td>`));
+  const limits = d.thresholds.slice().sort((a, b) => Number(a.ok) - Number(b.ok)).map((t) => [cell(t.name), cell(t.limit), cell(t.was), cell(t.ok ? 'ok' : 'FAIL', mark(t.ok))]);
   return `<!doctype html>
 <html lang="en"><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">
 <title>${safe(d.title)}</title><style>${style}

@@ -61,7 +61,7 @@ function digest(title, data, notes, verdict) {
 // was is the value that a threshold such as p(95)<250 looked at.
 function was(values, limit) {
   const v = values && values[limit.split(/[<>=!]/)[0].trim()];
-  return v === undefined ? '' : String(Math.round(v * 1000) / 1000);
+  return v === undefined || (values.count === 0 && limit[0] === 'p') ? '' : String(Math.round(v * 1000) / 1000);
 }
 
 function text(d) {
