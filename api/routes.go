@@ -37,6 +37,7 @@ const (
 	atQueue
 	atTicket
 	atQueueEvents
+	atSaleEvents
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -61,6 +62,7 @@ func routeTable() [routeCount]route {
 			{get, false, (*Server).getQueue}, {post, true, (*Server).joinQueue}, {del, true, (*Server).leaveQueue}}},
 		atTicket:      {pattern: "/v1/sales/{sale}/queue/{ticket}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getTicket}}},
 		atQueueEvents: {pattern: "/v1/sales/{sale}/queue/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).queueEvents}}},
+		atSaleEvents:  {pattern: "/v1/sales/{sale}/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).saleEvents}}},
 		atNowhere:     {pattern: "unmatched", rank: browsers},
 		atUnparsed:    {pattern: "unparsed", rank: browsers},
 	}
@@ -68,6 +70,7 @@ func routeTable() [routeCount]route {
 
 var (
 	challengeSuffix  = []byte("/challenge")
+	eventsSuffix     = []byte("/events")
 	salesPath        = []byte("/v1/sales/")
 	reservationsPath = []byte("/v1/reservations/")
 	ordersPath       = []byte("/v1/orders/")
@@ -92,6 +95,9 @@ func match(path []byte) (int, []byte) {
 		}
 		if sale, ok := bytes.CutSuffix(rest, challengeSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
 			return atChallenge, sale
+		}
+		if sale, ok := bytes.CutSuffix(rest, eventsSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
+			return atSaleEvents, sale
 		}
 		if at, param := queuePath(rest); at != atNowhere {
 			return at, param
