@@ -75,7 +75,8 @@ type page struct {
 	body []byte
 	tag  string
 	read time.Time
-	last bool // nothing new will come
+	last bool   // nothing new will come
+	kind string // its media type; "": JSON
 }
 
 func etag(body []byte) string {
@@ -87,7 +88,11 @@ func etag(body []byte) string {
 func (x *exchange) cacheable(p page, control string) error {
 	x.set(fasthttp.HeaderETag, p.tag)
 	x.set(fasthttp.HeaderCacheControl, control)
-	x.common("application/json")
+	kind := p.kind
+	if kind == "" {
+		kind = "application/json"
+	}
+	x.common(kind)
 	for _, v := range x.http.Request.Header.PeekAll(fasthttp.HeaderIfNoneMatch) {
 		if tagMatches(string(v), p.tag) {
 			x.http.Response.Header.SetContentType("")

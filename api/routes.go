@@ -38,6 +38,8 @@ const (
 	atTicket
 	atQueueEvents
 	atSaleEvents
+	atScript
+	atTypes
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -63,6 +65,8 @@ func routeTable() [routeCount]route {
 		atTicket:      {pattern: "/v1/sales/{sale}/queue/{ticket}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getTicket}}},
 		atQueueEvents: {pattern: "/v1/sales/{sale}/queue/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).queueEvents}}},
 		atSaleEvents:  {pattern: "/v1/sales/{sale}/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).saleEvents}}},
+		atScript:      {pattern: "/flashsale.js", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).script}}},
+		atTypes:       {pattern: "/flashsale.d.ts", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).scriptTypes}}},
 		atNowhere:     {pattern: "unmatched", rank: browsers},
 		atUnparsed:    {pattern: "unparsed", rank: browsers},
 	}
@@ -88,6 +92,10 @@ func match(path []byte) (int, []byte) {
 		return atReady, nil
 	case string(path) == "/openapi.json":
 		return atOpenAPI, nil
+	case string(path) == "/flashsale.js":
+		return atScript, nil
+	case string(path) == "/flashsale.d.ts":
+		return atTypes, nil
 	}
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
 		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
