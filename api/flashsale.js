@@ -127,7 +127,9 @@ export function flashsale({ sale, token, base = new URL(import.meta.url).origin,
     if (!reservation) return null;
     try {
       const { doc } = await ask("refresh", "GET", "/v1/reservations/" + reservation.id, { signal });
-      gone.includes(doc.state) ? forget() : keep({ reservation: doc });
+      if (gone.includes(doc.state)) forget();
+      else if (doc.order) forget({ order: doc.order });
+      else keep({ reservation: doc });
       return doc;
     } catch (e) {
       if (over.includes(e.code)) forget();
@@ -164,10 +166,7 @@ export function flashsale({ sale, token, base = new URL(import.meta.url).origin,
   async function paid(signal) {
     for (;;) {
       const { order } = await refresh(signal);
-      if (order) {
-        forget({ order });
-        return (await ask("order", "GET", "/v1/orders/" + order, { signal })).doc;
-      }
+      if (order) return (await ask("order", "GET", "/v1/orders/" + order, { signal })).doc;
       await pause(2000, signal);
     }
   }

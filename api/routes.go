@@ -40,6 +40,7 @@ const (
 	atSaleEvents
 	atScript
 	atTypes
+	atPages
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -67,12 +68,15 @@ func routeTable() [routeCount]route {
 		atSaleEvents:  {pattern: "/v1/sales/{sale}/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).saleEvents}}},
 		atScript:      {pattern: "/flashsale.js", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).script}}},
 		atTypes:       {pattern: "/flashsale.d.ts", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).scriptTypes}}},
+		atPages: {pattern: "/shop/", allow: "GET, HEAD, POST", rank: browsers, methods: []method{
+			{get, false, (*Server).pages}, {post, false, (*Server).pages}}},
 		atNowhere:     {pattern: "unmatched", rank: browsers},
 		atUnparsed:    {pattern: "unparsed", rank: browsers},
 	}
 }
 
 var (
+	shopPath         = []byte("/shop/")
 	challengeSuffix  = []byte("/challenge")
 	eventsSuffix     = []byte("/events")
 	salesPath        = []byte("/v1/sales/")
@@ -96,6 +100,8 @@ func match(path []byte) (int, []byte) {
 		return atScript, nil
 	case string(path) == "/flashsale.d.ts":
 		return atTypes, nil
+	case bytes.HasPrefix(path, shopPath) || string(path) == "/shop":
+		return atPages, nil
 	}
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
 		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {

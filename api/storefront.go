@@ -6,6 +6,9 @@ import (
 	_ "embed"
 
 	"github.com/valyala/fasthttp"
+	"github.com/valyala/fasthttp/fasthttpadaptor"
+
+	"github.com/flashsale-engine/flashsale/engine"
 )
 
 // The snippet that a storefront's page takes, and its types: see docs/storefront.md.
@@ -49,6 +52,19 @@ func lean(source []byte) []byte {
 func (s *Server) script(x *exchange) error { return x.asset(scriptPages) }
 
 func (s *Server) scriptTypes(x *exchange) error { return x.asset(typesPages) }
+
+// pages lets the demo's storefront answer. Everywhere else there is none.
+func (s *Server) pages(x *exchange) error {
+	if s.opt.Pages == nil {
+		return engine.E(engine.CodeNotFound, "no such path")
+	}
+	fasthttpadaptor.NewFastHTTPHandler(s.opt.Pages)(x.http)
+	h := &x.http.Response.Header
+	own := string(h.PeekBytes(headerCSP))
+	x.common(string(h.ContentType()))
+	h.SetCanonical(headerCSP, []byte(own))
+	return nil
+}
 
 func (x *exchange) asset(a asset) error {
 	p, packed := a.plain, x.http.Request.Header.HasAcceptEncoding("gzip")

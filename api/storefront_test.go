@@ -64,3 +64,31 @@ func TestTheSnippetIsServed(t *testing.T) {
 	}
 	d.do("POST", "/flashsale.js", "", nil).expect(t, 405, engine.CodeMethodNotAllowed)
 }
+
+func TestOnlyADemoHasPages(t *testing.T) {
+	d := open(t, &fake{})
+	for _, path := range []string{"/shop", "/shop/", "/shop/session"} {
+		d.do("GET", path, "", nil).expect(t, 404, engine.CodeNotFound)
+		d.do("POST", path, "", nil).expect(t, 404, engine.CodeNotFound)
+	}
+	d = open(t, &fake{}, func(o *Options) {
+		o.Pages = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			w.Header().Set("Content-Security-Policy", "script-src 'self'")
+			w.Header().Set("Content-Type", "text/html; charset=utf-8")
+			_, _ = io.WriteString(w, r.Method+" "+r.URL.Path)
+		})
+	})
+	a := d.do("GET", "/shop/x", "", nil)
+	if a.status != 200 || a.text != "GET /shop/x" {
+		t.Fatalf("%d %s", a.status, a.text)
+	}
+	for name, want := range map[string]string{"Content-Security-Policy": "script-src 'self'", "X-Content-Type-Options": "nosniff", "Content-Type": "text/html; charset=utf-8"} {
+		if got := a.header.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %q", name, got)
+		}
+	}
+	if a.header.Get("X-Request-Id") == "" {
+		t.Error("the answer has no id")
+	}
+	d.do("PUT", "/shop/x", "", nil).expect(t, 405, engine.CodeMethodNotAllowed)
+}
