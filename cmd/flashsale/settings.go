@@ -58,6 +58,7 @@ type Settings struct {
 	TurnstileURL     string   `help:"Where tokens are verified." default:"https://challenges.cloudflare.com/turnstile/v0/siteverify" placeholder:"URL"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentReturnURL     string        `help:"Page of the storefront to which the sandbox sends buyers back from 3-D Secure; {reservation} becomes the id. Unset: they stay there." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
 	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY" type:"secret"`
