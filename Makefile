@@ -83,6 +83,11 @@ faults: build ## each fault alone: what buyers are told, how long it hurts, and 
 	@scripts/deps.sh
 	bin/flashsale chaos --alone --rate 20 --parallel $(PARALLEL) --markdown docs/faults.md --keep-logs bin/faults-logs $(ARGS)
 
+.PHONY: gameday
+gameday: ## three incidents end to end: Redis lost, provider silent, writer stopped; alerts, runbooks, four zeros: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -tags gameday -timeout 20m -run TestGameDay -v ./cmd/flashsale $(ARGS)
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)
@@ -124,9 +129,14 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	bin/flashsale bench $(ARGS)
 
 .PHONY: k6
-k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
+k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
+
+.PHONY: agreement
+agreement: build ## do k6's breakpoint and loadtest find the same capacity? ROUNDS=3 of both in turns: minutes
+	@scripts/deps.sh
+	scripts/capacity-agreement.sh
 
 .PHONY: stripe-mock
 stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)

@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
@@ -54,6 +56,10 @@ type Options struct {
 	// not count who asks. It is there to measure what that costs, and for nothing else.
 	Unguarded bool
 
+	// Pages, if given, answers GET and POST below /shop/: the demo's storefront. It says what
+	// its pages may do by a Content-Security-Policy of its own.
+	Pages http.Handler
+
 	// TLS, if given, is spoken on every connection; NextProtos must be HTTP/1.1 alone.
 	// Browsers are then told to come by https only.
 	TLS *tls.Config
@@ -92,6 +98,8 @@ type Options struct {
 	// so that a crowd looking at a sale costs a few reads per second; default
 	// 250 ms, negative: always read.
 	SaleCacheFor time.Duration
+
+	Trace *telemetry.Telemetry // traces some of the requests; nil: none
 
 	Trail *trail.Trail // remembers what buyers were told, for support; nil: nobody does
 

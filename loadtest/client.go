@@ -202,7 +202,7 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 		return 0
 	}
 	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
+		return time.Duration(min(max(n, 0), 1<<32)) * time.Second // 136 years: more does not fit a Duration
 	}
 	if t, err := http.ParseTime(s); err == nil {
 		return max(t.Sub(now), 0)

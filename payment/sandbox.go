@@ -12,11 +12,13 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // SandboxConfig are the settings of the sandbox's client.
 type SandboxConfig struct {
 	URL         string        // such as http://127.0.0.1:12111
+	ReturnURL   string        // as StripeConfig's; "": the buyer stays on the sandbox's page
 	MaxConns    int           // connections at most; match the Guard's two bulkheads together. Default 320
 	DialTimeout time.Duration // default 1 s
 	Webhooks    WebhookConfig // no secrets: none are taken
@@ -26,6 +28,7 @@ type SandboxConfig struct {
 type Sandbox struct {
 	host     string // as the requests name it
 	prefix   string // of every path
+	back     string // ReturnURL
 	lines    *lines
 	webhooks WebhookConfig
 }
@@ -58,10 +61,15 @@ func NewSandbox(c SandboxConfig) (*Sandbox, error) {
 	if c.MaxConns < 1 || c.DialTimeout < 0 {
 		return nil, errors.New("payment: sandbox MaxConns and DialTimeout must be positive")
 	}
+	if c.ReturnURL != "" {
+		if err := checkReturnURL(c.ReturnURL); err != nil {
+			return nil, fmt.Errorf("payment: sandbox: %w", err)
+		}
+	}
 	if err := c.Webhooks.Validate(); err != nil {
 		return nil, fmt.Errorf("payment: sandbox: %w", err)
 	}
-	return &Sandbox{host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/"), lines: newLines(u, c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
+	return &Sandbox{host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/"), back: c.ReturnURL, lines: newLines(u, c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
 }
 
 // Close closes the idle connections.
@@ -79,7 +87,7 @@ func (c *Sandbox) Event(body []byte, signature string) (engine.ProviderEvent, er
 // know is the buyer's to change, so it is a decline: invalid_payment_method.
 func (c *Sandbox) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
 	body, err := json.Marshal(wireOrder{
-		Amount: a.Amount.Amount, Currency: strings.ToLower(a.Amount.Currency), PaymentMethod: a.Method, CaptureMethod: "manual", Confirm: true,
+		Amount: a.Amount.Amount, Currency: strings.ToLower(a.Amount.Currency), PaymentMethod: a.Method, CaptureMethod: "manual", Confirm: true, ReturnURL: returnURL(c.back, a),
 		Metadata: wireNames{Attempt: a.ID.String(), Reservation: a.Reservation.String(), Order: a.Reservation.Order()},
 	})
 	if err != nil {
@@ -235,7 +243,15 @@ type reply struct {
 // taken; a nil error means an answer that the provider itself gave. The request
 // may be sent twice (see lines): what changes anything carries a key.
 func (c *Sandbox) call(ctx context.Context, method, path, key string, body []byte) (reply, error) {
-	x, err := c.lines.exchange(ctx, c.request(method, path, key, body), maxAnswer)
+	var span telemetry.Span
+	if telemetry.Of(ctx).On() {
+		ctx, span = telemetry.Call(ctx, method+" "+c.host, "http.request.method", method, "server.address", c.host, "url.path", c.prefix+path)
+	}
+	x, err := c.lines.exchange(ctx, c.request(method, path, key, span.Traceparent(), body), maxAnswer)
+	if span.On() {
+		span.Set("http.response.status_code", x.status)
+		span.End(err)
+	}
 	switch {
 	case err != nil && x.sent:
 		return reply{}, unknown(err, "the payment provider gave no answer, or not all of it")
@@ -251,12 +267,15 @@ func (c *Sandbox) call(ctx context.Context, method, path, key string, body []byt
 
 // request assembles the bytes of a request. Nothing of it is a stranger's: paths
 // are escaped, and keys are made of our ids.
-func (c *Sandbox) request(method, path, key string, body []byte) []byte {
+func (c *Sandbox) request(method, path, key, trace string, body []byte) []byte {
 	b := make([]byte, 0, 256+len(c.host)+len(c.prefix)+len(path)+len(key)+len(body))
 	b = append(append(append(append(append(b, method...), ' '), c.prefix...), path...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, c.host...), "\r\nUser-Agent: flashsale\r\n"...)
 	if key != "" {
 		b = append(append(append(b, "Idempotency-Key: "...), key...), "\r\n"...)
+	}
+	if trace != "" {
+		b = append(append(append(b, "Traceparent: "...), trace...), "\r\n"...)
 	}
 	if body != nil {
 		b = append(b, "Content-Type: application/json\r\n"...)

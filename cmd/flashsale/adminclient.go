@@ -31,6 +31,7 @@ type Admin struct {
 // ready is the line that demo prints, and what the other commands find it by.
 type ready struct {
 	API        string            `json:"api"`
+	Shop       string            `json:"shop"`
 	Admin      string            `json:"admin"`
 	AdminToken string            `json:"admin_token"`
 	Sale       string            `json:"sale"`
@@ -40,6 +41,7 @@ type ready struct {
 	Sandbox    string            `json:"sandbox,omitempty"`
 	Postgres   string            `json:"postgres,omitempty"`
 	DataDir    string            `json:"data_dir,omitempty"`
+	TraceFile  string            `json:"trace_file,omitempty"`
 	PID        int               `json:"pid"`
 	Started    time.Time         `json:"started"`
 }

@@ -46,7 +46,14 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"target-latency":     func(s *Settings, _ *Backends) { s.TargetLatency = time.Millisecond },
 		"unguarded":          func(s *Settings, _ *Backends) { s.Listen, s.Unguarded = "0.0.0.0:8080", true },
 		"buyer-jwks-every":   func(s *Settings, _ *Backends) { s.BuyerJWKSEvery = 0 },
-		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
+		"audience": func(s *Settings, _ *Backends) {
+			s.AdminOIDCIssuer, s.AdminOIDCClaim, s.AdminOIDCRole = "https://login.shop.example", "roles", []string{"desk=operator"}
+		},
+		"desk=cook": func(s *Settings, _ *Backends) {
+			s.AdminOIDCIssuer, s.AdminOIDCAudience, s.AdminOIDCClaim, s.AdminOIDCRole = "https://login.shop.example", "a", "roles", []string{"desk=cook"}
+		},
+		"need admin-oidc-issuer": func(s *Settings, _ *Backends) { s.AdminOIDCRole = []string{"desk=operator"} },
+		"no-such.pem":            func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
 	} {
 		s, b := good, at
 		spoil(&s, &b)

@@ -131,7 +131,7 @@ func (n *node) openOutside(ctx context.Context) (err error) {
 	if n.router, err = payment.NewRouter(c); err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.pulse = &pulse{Payments: n.fault.Payments(n.router)}
+	n.pulse = &pulse{Payments: n.trace.Payments(n.fault.Payments(n.router))}
 	n.payments = n.pulse
 	n.forced = record.NewBreakers(n.db)
 	return n.recordFailed(n.takeModes(ctx))
@@ -142,7 +142,7 @@ func (n *node) providers() (out []payment.Provider, err error) {
 		n.set.PaymentURL = "http://127.0.0.1:1"
 	}
 	if n.set.PaymentURL != "" {
-		p, err := payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, MaxConns: n.set.PaymentMax + 64,
+		p, err := payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, ReturnURL: n.set.PaymentReturnURL, MaxConns: n.set.PaymentMax + 64,
 			Webhooks: payment.WebhookConfig{Secrets: n.set.PaymentWebhookSecret, Tolerance: n.set.WebhookTolerance}})
 		if err != nil {
 			return nil, err
@@ -179,7 +179,7 @@ func (n *node) notifier() (*notify.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return notify.New(notify.Config{URL: n.set.NotifyURL, Secrets: secrets, Source: noticeShelf{record.NewNotices(n.db)}, Board: n.board, Registerer: n.reg, Log: n.log})
+	return notify.New(notify.Config{URL: n.set.NotifyURL, Secrets: secrets, Source: noticeShelf{record.NewNotices(n.db)}, Board: n.board, Trace: n.trace, Registerer: n.reg, Log: n.log})
 }
 
 // noticeShelf gives the sender its view of the record.

@@ -29,6 +29,7 @@ type Settings struct {
 	AdminListen string `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
 	Exposure    `embed:""`
 	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN" type:"secret"`
+	Staff       `embed:""`
 
 	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET" type:"secret"`
 	BuyerPublicKeys []string      `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
@@ -57,6 +58,7 @@ type Settings struct {
 	TurnstileURL     string   `help:"Where tokens are verified." default:"https://challenges.cloudflare.com/turnstile/v0/siteverify" placeholder:"URL"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentReturnURL     string        `help:"Page of the storefront to which the sandbox sends buyers back from 3-D Secure; {reservation} becomes the id. Unset: they stay there." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
 	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY" type:"secret"`
@@ -70,6 +72,8 @@ type Settings struct {
 	FraudTimeout time.Duration `help:"How long a checkout waits for a score; then it goes on unscored." default:"150ms"`
 	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
 	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET" type:"secret"`
+
+	Tracing `embed:""`
 
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
@@ -89,6 +93,8 @@ type Settings struct {
 
 	Migrate     bool `help:"Bring the schema of the record up to date on starting; without it, a schema that is behind is refused (see flashsale migrate)." default:"true" negatable:""`
 	AutoRebuild bool `help:"Rebuild a gate that was lost at once, without being told." default:"true" negatable:""`
+
+	VerifyEvery time.Duration `help:"How often the role reaper compares everything with everything, so that the metrics show the four zeros; 0: only when somebody asks. The counters alone are compared every 10 s." default:"5m"`
 
 	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`
 	Partitions   int32         `help:"Partitions of the topic when it is made." default:"6"`
@@ -139,6 +145,9 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	if _, err := s.tokens(); err != nil {
 		p.add("admin-token: %v", err)
 	}
+	if _, err := s.staff(nil, nil); err != nil {
+		p.add("%v", err)
+	}
 	if public {
 		s.validateBuyers(&p)
 	}
@@ -146,6 +155,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	s.validateDataKeys(&p, roles)
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
+	s.validateTracing(&p)
 	return p.err()
 }
 
@@ -225,6 +235,9 @@ func (s *Settings) validateTimes(p *problems) {
 	if s.ReconcileEvery < time.Second || s.ReconcileEvery > time.Minute {
 		p.add("reconcile-every: %s is not between 1s and 1m", s.ReconcileEvery)
 	}
+	if s.VerifyEvery != 0 && (s.VerifyEvery < 10*time.Second || s.VerifyEvery > 24*time.Hour) {
+		p.add("verify-every: %s is neither 0 nor between 10s and 24h", s.VerifyEvery)
+	}
 	if s.HeapFloor < 0 || s.HeapFloor > 16<<10 {
 		p.add("heap-floor: %d MiB is not between 0 and 16384", s.HeapFloor)
 	}
@@ -258,8 +271,8 @@ func checkURL(p *problems, name, value string, schemes ...string) {
 
 // tokens reads the admin tokens: a bare secret is an owner's.
 func (s *Settings) tokens() ([]ops.Token, error) {
-	if len(s.AdminToken) == 0 {
-		return nil, errors.New("set at least one")
+	if len(s.AdminToken) == 0 && s.AdminOIDCIssuer == "" {
+		return nil, errors.New("set at least one, or admin-oidc-issuer")
 	}
 	var out []ops.Token
 	for _, t := range s.AdminToken {
