@@ -44,8 +44,8 @@ func (r *run) watching(ctx context.Context) {
 	tick := time.NewTicker(time.Second)
 	defer tick.Stop()
 	for n := 0; ; n++ {
+		now := time.Now() // when it begins: an answer may take its time
 		s, used := r.cfg.Watch.look(ctx)
-		now := time.Now()
 		s.At = now.Sub(r.start).Seconds()
 		s.CPU = map[string]float64{}
 		for part, d := range used {

@@ -46,10 +46,10 @@ func tell(name string, a, b int64, better int) row {
 
 // judge says how far b is from a. better is 1 if more is better, -1 if less is, 0 if neither.
 func judge(a, b float64, better int) (change, class string) {
-	switch {
-	case a == b:
+	switch a {
+	case b:
 		return "same", ""
-	case a == 0:
+	case 0:
 		change = "from nothing"
 	default:
 		change = fmt.Sprintf("%+.0f %%", 100*(b-a)/a)
