@@ -124,7 +124,7 @@ capacity: build ## measures a ladder of loads with a real Kafka and fits bin/mod
 	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
 
 .PHONY: k6
-k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
+k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
 
