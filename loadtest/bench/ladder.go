@@ -50,25 +50,25 @@ type Ladder struct {
 
 // Rung is one measurement.
 type Rung struct {
-	Kind    RungKind           `json:"kind"`
-	Turn    int                `json:"turn"`
-	Step    float64            `json:"step"`    // connections, arrivals per second or callers
-	Seconds float64            `json:"seconds"` // all of it, what came before and after the window included
-	Ends    float64            `json:"ends"`    // good ends in all of it: reservations, refusals, purchases, holds
-	Rate    float64            `json:"rate"`    // good ends per second of the window
-	CPU     map[string]float64 `json:"cpu"`     // processor seconds by part
-	Calls   float64            `json:"calls"`   // of the gate's script
-	Ops     float64            `json:"ops"`     // operations that they carried
-	CallS   float64            `json:"call_s"`  // seconds that they took together, as the server met them
-	Writes  float64            `json:"writes"`  // transactions of the order writer
-	WriteS  float64            `json:"write_s"` // seconds of these
-	Held    float64            `json:"held_s"`  // seconds for which connections to Postgres were busy
-	Grown   float64            `json:"grown"`   // bytes that the database grew by
-	Payed   float64            `json:"payed_s"` // mean seconds of an authorisation, as the server met it
-	Latency load.Latency       `json:"latency"` // from the due time; of purchases: of the whole
-	Second  load.Latency       `json:"second"`  // of the checkout alone
-	Late    float64            `json:"late"`    // share of the arrivals that were still queued when the window ended
-	Speed   float64            `json:"speed"`   // of the machine beside it: µs of a processor per plaintext request
+	Kind       RungKind           `json:"kind"`
+	Turn       int                `json:"turn"`
+	Step       float64            `json:"step"`         // connections, arrivals per second or callers
+	Seconds    float64            `json:"seconds"`      // all of it, what came before and after the window included
+	Ends       float64            `json:"ends"`         // good ends in all of it: reservations, refusals, purchases, holds
+	Rate       float64            `json:"rate"`         // good ends per second of the window
+	CPU        map[string]float64 `json:"cpu"`          // processor seconds by part
+	Calls      float64            `json:"calls"`        // of the gate's script
+	Ops        float64            `json:"ops"`          // operations that they carried
+	CallS      float64            `json:"call_s"`       // seconds that they took together, as the server met them
+	Writes     float64            `json:"writes"`       // transactions of the order writer
+	WriteS     float64            `json:"write_s"`      // seconds of these
+	Held       float64            `json:"held_s"`       // seconds for which connections to Postgres were busy
+	Grown      float64            `json:"grown"`        // bytes that the database grew by
+	Authorised float64            `json:"authorised_s"` // mean seconds of an authorisation, as the server met it
+	Latency    load.Latency       `json:"latency"`      // from the due time; of purchases: of the whole
+	Second     load.Latency       `json:"second"`       // of the checkout alone
+	Late       float64            `json:"late"`         // share of the arrivals that were still queued when the window ended
+	Speed      float64            `json:"speed"`        // of the machine beside it: µs of a processor per plaintext request
 }
 
 // Climbed is what a ladder found.

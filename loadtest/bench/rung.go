@@ -107,7 +107,7 @@ func (c *climber) measure(ctx context.Context, s *server, r Rung, run func() (lo
 	r.Calls, r.Ops, r.CallS = api(gateBatches+"_count"), api(gateBatches+"_sum"), api(gateTime+"_sum")
 	r.Writes, r.WriteS, r.Held = work(writerTime+"_count"), work(writerTime+"_sum"), after.pg.busy-before.pg.busy
 	if n := api(providerTime + "_count"); n > 0 {
-		r.Payed = api(providerTime+"_sum") / n
+		r.Authorised = api(providerTime+"_sum") / n
 	}
 	r.Grown = after.pg.size - before.pg.size
 	r.Late = float64(res.Late) / math.Max(1, float64(res.Due))

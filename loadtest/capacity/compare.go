@@ -21,8 +21,8 @@ type Compared struct {
 // Compare puts a simulated sale beside a real one.
 func Compare(p Played, r bench.Sold) []Compared {
 	var out []Compared
-	add := func(what string, simulated, real float64) {
-		out = append(out, Compared{what, simulated, real, math.Abs(simulated-real) / math.Max(real, 1e-12)})
+	add := func(what string, simulated, measured float64) {
+		out = append(out, Compared{what, simulated, measured, math.Abs(simulated-measured) / math.Max(measured, 1e-12)})
 	}
 	add("holds", float64(p.Holds), float64(r.Holds))
 	add("refusals", float64(p.Refused), float64(r.SoldOut))

@@ -18,7 +18,7 @@ func endRate(r bench.Rung) float64      { return r.Rate }
 func meanWait(r bench.Rung) float64     { return r.Latency.Mean / 1e6 }
 func tailWait(r bench.Rung) float64     { return r.Latency.P99 / 1e6 }
 func secondWait(r bench.Rung) float64   { return r.Second.Mean / 1e6 }
-func authorising(r bench.Rung) float64  { return r.Payed }
+func authorising(r bench.Rung) float64  { return r.Authorised }
 func heldPerEnd(r bench.Rung) float64   { return r.Held / r.Ends }
 func writeTime(r bench.Rung) float64    { return r.WriteS / math.Max(1, r.Writes) }
 func writesPerEnd(r bench.Rung) float64 { return r.Writes / r.Ends }

@@ -56,7 +56,7 @@ func climb(seed uint64, noise float64) bench.Climbed {
 		for _, share := range l.Purchases {
 			x := share * 500
 			n := 1 + x/50 // orders of a transaction
-			add(bench.Rung{Kind: bench.Buying, Turn: turn, Step: x, Rate: x, Writes: x / n, WriteS: near(x / n * (truth.write + n*truth.writeMore)), Held: x * 5e-3, Grown: x * 2000, Payed: 0.02,
+			add(bench.Rung{Kind: bench.Buying, Turn: turn, Step: x, Rate: x, Writes: x / n, WriteS: near(x / n * (truth.write + n*truth.writeMore)), Held: x * 5e-3, Grown: x * 2000, Authorised: 0.02,
 				Second:  load.Latency{Mean: 90_000},
 				Latency: load.Latency{Mean: 95_000}, CPU: map[string]float64{bench.PartAPI: truth.api.at(x), bench.PartAside: truth.aside.at(x), bench.PartRedis: truth.paid,
 					bench.PartKafka: truth.kafka.at(x), bench.PartPostgres: truth.postgres.at(x)}})
