@@ -119,7 +119,7 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	bin/flashsale bench $(ARGS)
 
 .PHONY: k6
-k6: build ## k6's smoke test against the engine on real parts (builds k6 once)
+k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
 

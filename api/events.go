@@ -9,21 +9,43 @@ import (
 	"github.com/flashsale-engine/flashsale/engine"
 )
 
-// Server-sent events: the waiting room's document, whenever it says something new.
+// Server-sent events: the document of a sale or of its waiting room, whenever it says
+// something new.
 
 const (
 	eventsEvery = 250 * time.Millisecond // between two looks
 	heartbeat   = 15 * time.Second       // between two signs of life, so that proxies keep the connection
 )
 
+func (s *Server) saleEvents(x *exchange) error {
+	if !saleID(x.param) {
+		return engine.E(engine.CodeNotFound, "no such sale")
+	}
+	return s.events(x, func(sale string) (page, error) {
+		p, err := s.sales.page(sale)
+		return s.dated(p), err
+	})
+}
+
 func (s *Server) queueEvents(x *exchange) error {
-	v, err := s.room(x.param)
+	return s.events(x, func(sale string) (page, error) {
+		v, err := s.room(sale)
+		if err != nil {
+			return page{}, err
+		}
+		return s.rooms.of(v), nil
+	})
+}
+
+// events streams what look gives of the path's sale.
+func (s *Server) events(x *exchange, look func(sale string) (page, error)) error {
+	p, err := look(x.param)
 	if err != nil {
 		return err
 	}
 	if s.streams.Add(1) > int64(s.opt.MaxStreams) {
 		s.streams.Add(-1)
-		return engine.E(engine.CodeOverloaded, "this node has as many streams as it can; poll the queue's document").After(time.Second)
+		return engine.E(engine.CodeOverloaded, "this node has as many streams as it can; poll the document").After(time.Second)
 	}
 	x.set(fasthttp.HeaderCacheControl, "no-store")
 	x.http.SetStatusCode(fasthttp.StatusOK)
@@ -35,23 +57,22 @@ func (s *Server) queueEvents(x *exchange) error {
 	sale, c := x.param, x.http.Conn()
 	x.http.SetBodyStreamWriter(func(w *bufio.Writer) { // x is somebody else's by then
 		defer s.streams.Add(-1)
-		s.stream(sale, v, w, func() { _ = c.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout)) })
+		s.stream(w, p, func() (page, error) { return look(sale) }, func() { _ = c.SetWriteDeadline(time.Now().Add(s.opt.WriteTimeout)) })
 	})
 	return nil
 }
 
-// stream writes until the client has gone, the room is closed, or the node ends.
-func (s *Server) stream(sale string, v *engine.RoomView, w *bufio.Writer, soon func()) {
+// stream writes until the client has gone, nothing new can come, or the node ends.
+func (s *Server) stream(w *bufio.Writer, p page, look func() (page, error), soon func()) {
 	tick := time.NewTicker(eventsEvery)
 	defer tick.Stop()
-	var told *engine.RoomView
-	quiet := time.Duration(0)
+	told, quiet := "", time.Duration(0)
 	for {
 		text := ""
 		switch {
-		case v != nil && !v.Same(told):
-			text = "data: " + string(s.rooms.of(v).body) + "\n\n"
-			told, quiet = v, 0
+		case p.tag != told:
+			text = "data: " + string(p.body) + "\n\n"
+			told, quiet = p.tag, 0
 		case quiet >= heartbeat:
 			text, quiet = ": still here\n\n", 0
 		}
@@ -61,7 +82,7 @@ func (s *Server) stream(sale string, v *engine.RoomView, w *bufio.Writer, soon f
 				return
 			}
 		}
-		if v != nil && v.State == "closed" {
+		if p.last {
 			return
 		}
 		select {
@@ -70,6 +91,8 @@ func (s *Server) stream(sale string, v *engine.RoomView, w *bufio.Writer, soon f
 		case <-tick.C:
 			quiet += eventsEvery
 		}
-		v, _ = s.room(sale) // if it cannot be read, the client hears nothing new
+		if now, err := look(); err == nil { // if it cannot be read, the client hears nothing new
+			p = now
+		}
 	}
 }

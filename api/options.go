@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"net/netip"
 	"time"
 
@@ -53,6 +54,10 @@ type Options struct {
 	// Unguarded believes what plain requests for stock say of who sends them, and does
 	// not count who asks. It is there to measure what that costs, and for nothing else.
 	Unguarded bool
+
+	// Pages, if given, answers GET and POST below /shop/: the demo's storefront. It says what
+	// its pages may do by a Content-Security-Policy of its own.
+	Pages http.Handler
 
 	// TLS, if given, is spoken on every connection; NextProtos must be HTTP/1.1 alone.
 	// Browsers are then told to come by https only.

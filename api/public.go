@@ -57,7 +57,17 @@ func (s *Server) getSale(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	return x.cacheable(p, "public, max-age=1")
+	err = x.cacheable(s.dated(p), aSecond)
+	x.set(fasthttp.HeaderETag, "W/"+p.tag) // weak: it says the same, at another time
+	return err
+}
+
+// dated says what time it is, so that a page can count down by this clock and not by its own.
+func (s *Server) dated(p page) page {
+	if n := len(p.body) - 1; n > 0 {
+		p.body = append(p.body[:n:n], `,"now":"`+stamp(s.opt.Now())+`"}`...)
+	}
+	return p
 }
 
 // page is an answer that is the same for everyone.
@@ -65,6 +75,8 @@ type page struct {
 	body []byte
 	tag  string
 	read time.Time
+	last bool   // nothing new will come
+	kind string // its media type; "": JSON
 }
 
 func etag(body []byte) string {
@@ -76,7 +88,11 @@ func etag(body []byte) string {
 func (x *exchange) cacheable(p page, control string) error {
 	x.set(fasthttp.HeaderETag, p.tag)
 	x.set(fasthttp.HeaderCacheControl, control)
-	x.common("application/json")
+	kind := p.kind
+	if kind == "" {
+		kind = "application/json"
+	}
+	x.common(kind)
 	for _, v := range x.http.Request.Header.PeekAll(fasthttp.HeaderIfNoneMatch) {
 		if tagMatches(string(v), p.tag) {
 			x.http.Response.Header.SetContentType("")
@@ -130,7 +146,7 @@ func (c *saleCache) read(id string) (page, error) {
 		return page{}, err
 	}
 	body := problem.Compact(formSale(sale, counters))
-	p := page{body: body, tag: etag(body), read: at}
+	p := page{body: body, tag: etag(body), read: at, last: sale.State == engine.SaleClosed}
 	c.pages.Store(id, p)
 	return p, nil
 }

@@ -109,7 +109,7 @@ func (p *roomPages) of(v *engine.RoomView) page {
 	form := formRoom(v)
 	tag := etag(problem.Compact(form)) // whatever time it is
 	form.Now = stamp(v.Now)
-	made := page{body: problem.Compact(form), tag: tag}
+	made := page{body: problem.Compact(form), tag: tag, last: v.State == "closed"}
 	p.last.Store(v.Sale, roomPage{v, made})
 	return made
 }

@@ -138,29 +138,7 @@ func TestABuyerJoinsIsAdmittedAndLeaves(t *testing.T) {
 func TestAnEventStreamTellsWhatChanges(t *testing.T) {
 	l := openRoom()
 	d := openTCP(t, &fake{}, with(l), func(o *Options) { o.MaxStreams = 1; o.WriteTimeout = time.Second })
-	req, err := http.NewRequest("GET", d.url+"/v1/sales/demo/queue/events", nil)
-	must(t, err)
-	res, err := http.DefaultTransport.RoundTrip(req)
-	must(t, err)
-	defer res.Body.Close()
-	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("Cache-Control") != "no-store" {
-		t.Fatalf("%d %v", res.StatusCode, res.Header)
-	}
-	room := make([]byte, 4096)
-	next := func() map[string]any {
-		t.Helper()
-		n, err := res.Body.Read(room)
-		if n == 0 {
-			t.Fatal(err)
-		}
-		text, ok := strings.CutPrefix(string(room[:n]), "data: ")
-		if !ok || !strings.HasSuffix(text, "\n\n") {
-			t.Fatalf("%q", room[:n])
-		}
-		var v map[string]any
-		must(t, json.Unmarshal([]byte(text), &v))
-		return v
-	}
+	next, rest := d.events(t, "/v1/sales/demo/queue/events")
 	if v := next(); v["front"] != 3.0 {
 		t.Errorf("%v", v)
 	}
@@ -175,8 +153,73 @@ func TestAnEventStreamTellsWhatChanges(t *testing.T) {
 	if v := next(); v["state"] != "closed" {
 		t.Errorf("%v", v)
 	}
-	if rest, err := io.ReadAll(res.Body); err != nil || len(rest) > 0 {
-		t.Errorf("it goes on: %q, %v", rest, err)
+	if more := rest(); more != "" {
+		t.Errorf("it goes on: %q", more)
+	}
+}
+
+func TestASalesEventsTellWhatChanges(t *testing.T) {
+	var mu sync.Mutex
+	sale := *testSale
+	f := &fake{view: func(id string) (*engine.Sale, []engine.Counters, error) {
+		if id != "demo" {
+			return nil, nil, engine.E(engine.CodeNotFound, "no such sale")
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		now := sale
+		return &now, []engine.Counters{{No: 0, Stock: 100, Available: 100}}, nil
+	}}
+	d := openTCP(t, f)
+	next, rest := d.events(t, "/v1/sales/demo/events")
+	if v := next(); v["state"] != "open" || v["now"] != stamp(d.clock.now()) {
+		t.Errorf("%v", v)
+	}
+	for _, state := range []engine.SaleState{engine.SalePaused, engine.SaleClosed} {
+		d.clock.pass(time.Second) // which alone is no news
+		mu.Lock()
+		sale.State = state
+		mu.Unlock()
+		if v := next(); v["state"] != string(state) || v["now"] != stamp(d.clock.now()) {
+			t.Errorf("%v, want %s", v, state)
+		}
+	}
+	if more := rest(); more != "" {
+		t.Errorf("it goes on: %q", more)
+	}
+	d.do("HEAD", "/v1/sales/demo/events", "", nil).expect(t, 200, "")
+}
+
+// events reads a stream: the next event, and whatever comes until it ends.
+func (d *door) events(t *testing.T, path string) (next func() map[string]any, rest func() string) {
+	t.Helper()
+	req, err := http.NewRequest("GET", d.url+path, nil)
+	must(t, err)
+	res, err := http.DefaultTransport.RoundTrip(req)
+	must(t, err)
+	t.Cleanup(func() { _ = res.Body.Close() })
+	if res.StatusCode != 200 || res.Header.Get("Content-Type") != "text/event-stream" || res.Header.Get("Cache-Control") != "no-store" {
+		t.Fatalf("%d %v", res.StatusCode, res.Header)
+	}
+	room := make([]byte, 4096)
+	next = func() map[string]any {
+		t.Helper()
+		n, err := res.Body.Read(room)
+		if n == 0 {
+			t.Fatal(err)
+		}
+		text, ok := strings.CutPrefix(string(room[:n]), "data: ")
+		if !ok || !strings.HasSuffix(text, "\n\n") {
+			t.Fatalf("%q", room[:n])
+		}
+		var v map[string]any
+		must(t, json.Unmarshal([]byte(text), &v))
+		return v
+	}
+	return next, func() string {
+		more, err := io.ReadAll(res.Body)
+		must(t, err)
+		return string(more)
 	}
 }
 

@@ -37,6 +37,10 @@ const (
 	atQueue
 	atTicket
 	atQueueEvents
+	atSaleEvents
+	atScript
+	atTypes
+	atPages
 	atNowhere  // no such path
 	atUnparsed // not even a request
 	routeCount
@@ -61,13 +65,20 @@ func routeTable() [routeCount]route {
 			{get, false, (*Server).getQueue}, {post, true, (*Server).joinQueue}, {del, true, (*Server).leaveQueue}}},
 		atTicket:      {pattern: "/v1/sales/{sale}/queue/{ticket}", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).getTicket}}},
 		atQueueEvents: {pattern: "/v1/sales/{sale}/queue/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).queueEvents}}},
+		atSaleEvents:  {pattern: "/v1/sales/{sale}/events", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).saleEvents}}},
+		atScript:      {pattern: "/flashsale.js", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).script}}},
+		atTypes:       {pattern: "/flashsale.d.ts", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).scriptTypes}}},
+		atPages: {pattern: "/shop/", allow: "GET, HEAD, POST", rank: browsers, methods: []method{
+			{get, false, (*Server).pages}, {post, false, (*Server).pages}}},
 		atNowhere:     {pattern: "unmatched", rank: browsers},
 		atUnparsed:    {pattern: "unparsed", rank: browsers},
 	}
 }
 
 var (
+	shopPath         = []byte("/shop/")
 	challengeSuffix  = []byte("/challenge")
+	eventsSuffix     = []byte("/events")
 	salesPath        = []byte("/v1/sales/")
 	reservationsPath = []byte("/v1/reservations/")
 	ordersPath       = []byte("/v1/orders/")
@@ -85,6 +96,12 @@ func match(path []byte) (int, []byte) {
 		return atReady, nil
 	case string(path) == "/openapi.json":
 		return atOpenAPI, nil
+	case string(path) == "/flashsale.js":
+		return atScript, nil
+	case string(path) == "/flashsale.d.ts":
+		return atTypes, nil
+	case bytes.HasPrefix(path, shopPath) || string(path) == "/shop":
+		return atPages, nil
 	}
 	if rest, ok := bytes.CutPrefix(path, salesPath); ok {
 		if sale, ok := bytes.CutSuffix(rest, batchSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
@@ -92,6 +109,9 @@ func match(path []byte) (int, []byte) {
 		}
 		if sale, ok := bytes.CutSuffix(rest, challengeSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
 			return atChallenge, sale
+		}
+		if sale, ok := bytes.CutSuffix(rest, eventsSuffix); ok && len(sale) > 0 && bytes.IndexByte(sale, '/') < 0 {
+			return atSaleEvents, sale
 		}
 		if at, param := queuePath(rest); at != atNowhere {
 			return at, param

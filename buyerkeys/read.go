@@ -5,9 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
-	"net/url"
 	"os"
 	"strings"
 	"time"
@@ -37,19 +35,7 @@ func Check(from string) error {
 		}
 		return nil
 	}
-	u, err := url.Parse(from)
-	if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" {
-		return errors.New("neither a file nor a URL of the form https://host/path") // it may hold a password: it is not repeated
-	}
-	if u.Scheme == "http" && !loopback(u.Hostname()) {
-		return fmt.Errorf("http to %s: whoever is on the way could put in a key of their own; use https", u.Host)
-	}
-	return nil
-}
-
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+	return outside.CheckURL(from)
 }
 
 // Refused says of a Read's error that waiting does not mend it: there is an answer,

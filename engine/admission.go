@@ -226,16 +226,6 @@ type RoomView struct {
 	Runner string // who moves the front
 }
 
-// Same says whether two documents say the same, at different times.
-func (v *RoomView) Same(w *RoomView) bool {
-	if v == nil || w == nil {
-		return v == w
-	}
-	x, y := *v, *w
-	x.Now, x.Over, x.Inside, x.Took, x.Units, x.Gone, x.Runner = y.Now, y.Over, y.Inside, y.Took, y.Units, y.Gone, y.Runner
-	return x == y
-}
-
 // The states of a ticket.
 const (
 	TicketWaiting     = "waiting"     // the front has not reached it

@@ -26,129 +26,168 @@ const (
 	Expired     End = "expired"      // the hold's time was over at checkout, or its gate was lost
 	Refused     End = "refused"      // the record's last guard said no
 	Pending     End = "pending"      // still pending when the driver stopped polling
+	Browsed     End = "browsed"      // looked, and wanted nothing
+	TurnedAway  End = "turned_away"  // a bot that was told to wait until it gave up
+	Waiting     End = "waiting"      // still in the waiting room when its patience, or its turn, was over
 	Failed      End = "failed"       // no answer, or one that the contract does not know here
 	Unfinished  End = "unfinished"   // the run was cut short
 )
 
-// visit is one buyer's way through the sale, as a state machine:
+// visit is one buyer's way through the sale, as a state machine. A buyer's own is
 //
 //	reserve ─▶ held ─▶ hesitate ─▶ checkout ─▶ confirmed
 //	   │        │                     ├─▶ pending ─▶ poll ─▶ confirmed, refused, declined, needs action
 //	   └▶ no    └▶ abandoned          └─▶ declined, expired, needs action
+//
+// and kinds.go has those of all kinds.
 type visit struct {
 	*run
 	n       int       // which arrival
 	buyer   int       // whose
 	due     time.Time // when the next step is due; latency counts from here
 	arrival time.Time // when the visit was due
+	kind    Kind
 	sku     string
+	method  string // of payment
 	rng     *rand.Rand
 
+	tries       int    // how often the buyer came again
+	tab         string // which of two
+	unbooked    bool   // a second click: one arrival is one reservation in the books
+	admission   string // the waiting room's token
 	reservation string
+	location    string // of what is pending
 	bought      purchase
+	end         End // of the last deed
 }
 
-// walk goes the whole way.
-func (v *visit) walk(ctx context.Context) End {
-	if end, held := v.reserve(ctx); !held {
-		return end
+// sinceArrival is how long the visit has taken.
+func (v *visit) sinceArrival() time.Duration { return time.Since(v.arrival) }
+
+// key is the Idempotency-Key of an act: the same in every repetition of it, another in
+// another tab, and another when the buyer comes again.
+func (v *visit) key(act Step) string {
+	key := v.cfg.key(v.n, act) + v.tab
+	if v.tries > 0 {
+		key += "-" + strconv.Itoa(v.tries)
 	}
+	return key
+}
+
+func (v *visit) reserveCall(step Step, key string) call {
+	body, _ := json.Marshal(map[string]any{"lines": []line{{v.sku, v.cfg.Quantity}}}) // plain data: cannot fail
+	return call{step: step, method: http.MethodPost, body: body, key: key, admission: v.admission,
+		path: "/v1/sales/" + url.PathEscape(v.cfg.Sale) + "/reservations"}
+}
+
+// reserve asks for the units, until there is an answer.
+func (v *visit) reserve(ctx context.Context) End {
+	a, ok := v.insist(ctx, v.reserveCall(StepReserve, v.key(StepReserve)))
+	if !ok {
+		return Unfinished
+	}
+	end := v.reserved(StepReserve, a)
+	if end == Failed {
+		return v.failed(StepReserve, a)
+	}
+	return end
+}
+
+// reserved reads an answer to a reservation: isHeld, or how it was refused. Of one that
+// the contract does not know here it says Failed, and leaves it to the caller to book it.
+func (v *visit) reserved(step Step, a answer) End {
+	took := time.Since(v.due)
+	note := func(s Step) {
+		if step == StepReserve && !v.unbooked { // a bot's waits are its own
+			v.tally.latency(s, v.due, took)
+		}
+	}
+	note(StepReserve)
+	switch {
+	case a.status == http.StatusCreated && a.repeats > 0 && a.body.State == string(engine.Expired) && v.asked(a.body):
+		// An earlier try was given units, unheard, and their time is over: the same
+		// key gives the same reservation, as it is now.
+		return Expired
+	case a.status == http.StatusCreated || a.status == http.StatusOK:
+		if a.body.ID == "" || a.body.State != string(engine.Held) || !v.asked(a.body) {
+			v.tally.wrong("arrival %d asked for %d × %s and got reservation %q, state %q, lines %v", v.n, v.cfg.Quantity, v.sku, a.body.ID, a.body.State, a.body.Lines)
+			return Failed
+		}
+		v.reservation = a.body.ID
+		note(StepHold)
+		if !v.unbooked {
+			v.tally.held(v.reservation, v.n, v.sku, v.cfg.Quantity)
+		}
+		return isHeld
+	case a.code == string(engine.CodeSoldOut):
+		note(StepNo)
+		if !v.unbooked {
+			v.tally.soldOut(v.sku)
+		}
+		return SoldOut
+	case a.code == string(engine.CodeBuyerLimit):
+		note(StepNo)
+		return BuyerLimit
+	}
+	return Failed
+}
+
+// decide walks away, or hesitates and goes on to pay.
+func (v *visit) decide(ctx context.Context) End {
 	if v.rng.Float64() < v.cfg.Abandon {
 		return Abandoned
 	}
 	// The checkout is due when the buyer means to pay, not when the driver
 	// finds time for it.
 	v.due = time.Now()
-	if v.cfg.Hesitate > 0 {
-		v.due = v.due.Add(time.Duration(v.rng.ExpFloat64() * float64(v.cfg.Hesitate)))
-		if !sleepUntil(ctx, v.due) {
-			return Unfinished
-		}
+	if v.cfg.Hesitate > 0 && !v.pause(ctx, v.cfg.Hesitate) {
+		return Unfinished
 	}
-	end, location := v.checkout(ctx)
-	if end == Pending {
-		end = v.poll(ctx, location)
-	}
-	if end == Confirmed {
-		v.tally.latency(StepJourney, time.Since(v.arrival))
-		v.tally.bought(v.bought)
-	}
-	return end
+	return goesOn
 }
 
-// reserve asks for the units, and says how the visit ended if they are not held.
-func (v *visit) reserve(ctx context.Context) (end End, held bool) {
-	body, _ := json.Marshal(map[string]any{"lines": []line{{v.sku, v.cfg.Quantity}}}) // plain data: cannot fail
-	a, ok := v.insist(ctx, call{
-		step: StepReserve, method: http.MethodPost, body: body, key: v.cfg.key(v.n, StepReserve),
-		path: "/v1/sales/" + url.PathEscape(v.cfg.Sale) + "/reservations",
-	})
-	if !ok {
-		return Unfinished, false
-	}
-	took := time.Since(v.due)
-	v.tally.latency(StepReserve, took)
-	switch {
-	case a.status == http.StatusCreated && a.repeats > 0 && a.body.State == string(engine.Expired) && v.asked(a.body):
-		// An earlier try was given units, unheard, and their time is over: the same
-		// key gives the same reservation, as it is now.
-		return Expired, false
-	case a.status == http.StatusCreated || a.status == http.StatusOK:
-		if a.body.ID == "" || a.body.State != string(engine.Held) || !v.asked(a.body) {
-			v.tally.wrong("arrival %d asked for %d × %s and got reservation %q, state %q, lines %v", v.n, v.cfg.Quantity, v.sku, a.body.ID, a.body.State, a.body.Lines)
-			return v.failed(StepReserve, a), false
-		}
-		v.reservation = a.body.ID
-		v.tally.latency(StepHold, took)
-		v.tally.held(v.reservation, v.n, v.sku, v.cfg.Quantity)
-		return "", true
-	case a.code == string(engine.CodeSoldOut):
-		v.tally.latency(StepNo, took)
-		v.tally.soldOut(v.sku)
-		return SoldOut, false
-	case a.code == string(engine.CodeBuyerLimit):
-		v.tally.latency(StepNo, took)
-		return BuyerLimit, false
-	}
-	return v.failed(StepReserve, a), false
-}
-
-// checkout pays. Pending comes with the URL to poll.
-func (v *visit) checkout(ctx context.Context) (end End, location string) {
+// checkout pays. After Pending, v.location is the URL to poll.
+func (v *visit) checkout(ctx context.Context) End {
 	body, _ := json.Marshal(map[string]any{ // plain data: cannot fail
-		"payment_method": v.cfg.PaymentMethod,
+		"payment_method": v.method,
 		"contact":        map[string]string{"email": v.cfg.buyer(v.buyer) + "@example.com"},
 	})
 	a, ok := v.insist(ctx, call{
-		step: StepCheckout, method: http.MethodPost, body: body, key: v.cfg.key(v.n, StepCheckout),
-		path: "/v1/reservations/" + url.PathEscape(v.reservation) + "/checkout", prefer: prefer(v.cfg.Wait),
+		step: StepCheckout, method: http.MethodPost, body: body, key: v.key(StepCheckout),
+		path: v.path() + "/checkout", prefer: prefer(v.cfg.Wait),
 	})
 	if !ok {
-		return Unfinished, ""
+		return Unfinished
 	}
-	v.tally.latency(StepCheckout, time.Since(v.due))
+	v.tally.latency(StepCheckout, v.due, time.Since(v.due))
 	switch {
 	case a.status == http.StatusAccepted:
 		path, ok := v.local(a.location)
 		if !ok {
 			v.tally.wrong("arrival %d: a pending checkout has the Location %q", v.n, a.location)
-			return v.failed(StepCheckout, a), ""
+			return v.failed(StepCheckout, a)
 		}
-		v.due = time.Now().Add(max(a.retryAfter, firstPoll))
-		return Pending, path
+		v.location, v.due = path, time.Now().Add(max(a.retryAfter, firstPoll))
+		return Pending
 	case a.code == codeNextAction:
-		return NeedsAction, ""
+		return NeedsAction
 	case a.status == http.StatusCreated || a.status == http.StatusOK:
-		return v.order(StepCheckout, a), ""
+		return v.order(StepCheckout, a)
 	case a.code == string(engine.CodePaymentDeclined):
-		return Declined, ""
+		return Declined
 	case a.code == string(engine.CodeReservationExpired), a.code == string(engine.CodeReservationLost):
-		return Expired, ""
+		return Expired
 	case a.code == string(engine.CodeOrderRefused):
-		return Refused, ""
+		return Refused
+	case a.code == string(engine.CodeAlreadyPaid) && v.kind == KindTabs: // by the other tab
+		v.location, v.due = v.path(), time.Now()
+		return Pending
 	}
-	return v.failed(StepCheckout, a), ""
+	return v.failed(StepCheckout, a)
 }
+
+// path is the reservation's.
+func (v *visit) path() string { return "/v1/reservations/" + url.PathEscape(v.reservation) }
 
 // order takes a confirmed order's answer: an order, or a reservation that names one.
 func (v *visit) order(step Step, a answer) End {

@@ -25,6 +25,8 @@ type call struct {
 	key    string // Idempotency-Key; empty: none
 	prefer string
 	body   []byte
+
+	admission string // Admission-Token; empty: none
 }
 
 // answer is what came back, or why nothing did.
@@ -47,6 +49,8 @@ type reply struct {
 	Buyer       string          `json:"buyer"`
 	Lines       []line          `json:"lines"`
 	NextAction  json.RawMessage `json:"next_action"`
+	Ticket      *int64          `json:"ticket"`
+	Token       string          `json:"token"`
 }
 
 type line struct {
@@ -138,6 +142,9 @@ func (h *httpSender) send(c call) answer {
 	if c.key != "" {
 		req.Header.Set("Idempotency-Key", c.key)
 	}
+	if c.admission != "" {
+		req.Header.Set("Admission-Token", c.admission)
+	}
 	if c.prefer != "" {
 		req.Header.Set("Prefer", c.prefer)
 	}
@@ -195,7 +202,7 @@ func parseRetryAfter(s string, now time.Time) time.Duration {
 		return 0
 	}
 	if n, err := strconv.Atoi(s); err == nil {
-		return time.Duration(max(n, 0)) * time.Second
+		return time.Duration(min(max(n, 0), 1<<32)) * time.Second // 136 years: more does not fit a Duration
 	}
 	if t, err := http.ParseTime(s); err == nil {
 		return max(t.Sub(now), 0)

@@ -101,7 +101,8 @@ func near(t *testing.T, what string, got float64, want time.Duration) {
 func TestTheDriversOwnLatenessCountsToo(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := crowd().WithDefaults()
-		r := &run{cfg: c, sender: inProcess{newShop(t, 10)}, tally: newTally(), start: time.Now().Add(-300 * time.Millisecond)}
+		r := &run{cfg: c, sender: inProcess{newShop(t, 10)}}
+		r.begin(time.Now().Add(-300 * time.Millisecond))
 		r.tokens, _ = mint(t.Context(), c)
 		var visits sync.WaitGroup
 		r.dispatch(t.Context(), schedule(c), &visits) // 300 ms late

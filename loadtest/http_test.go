@@ -174,7 +174,7 @@ func TestASeedDrawsTheSameCrowd(t *testing.T) {
 	c.Rate, c.Duration, c.SKUs = 100, 10*time.Second, []string{"tee", "cap", "mug"}
 	c = c.WithDefaults()
 	draw := func() (out []string) {
-		r := &run{cfg: c, tally: newTally()}
+		r := &run{cfg: c, tally: newTally(time.Now(), c.Duration)}
 		for n, at := range schedule(c) {
 			v := r.visit(n, time.Time{})
 			out = append(out, at.String()+v.sku)

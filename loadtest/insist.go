@@ -20,18 +20,13 @@ const (
 // repeats the call unchanged, Idempotency-Key and all: an answer that never
 // came may have been a yes. It says false if the run was cut short meanwhile.
 func (v *visit) insist(ctx context.Context, c call) (answer, bool) {
-	c.token = v.tokens[v.buyer]
 	backoff := firstBackoff
 	for try := 0; ; try++ {
 		if ctx.Err() != nil {
 			return answer{}, false
 		}
-		a := v.sender.send(c)
+		a := v.once(c)
 		a.repeats = try
-		v.tally.answered(Outcome{c.step, a.status, a.code})
-		if v.cfg.Answered != nil {
-			v.cfg.Answered(Outcome{c.step, a.status, a.code})
-		}
 		if !a.transient() || try >= v.cfg.MaxRetries || a.retryAfter > v.cfg.MaxRetryAfter {
 			return a, true
 		}
@@ -48,17 +43,28 @@ func (v *visit) insist(ctx context.Context, c call) (answer, bool) {
 	}
 }
 
+// once sends a call and books its answer.
+func (v *visit) once(c call) answer {
+	c.token = v.tokens[v.buyer]
+	a := v.sender.send(c)
+	o := Outcome{c.step, a.status, a.code}
+	v.tally.answered(o)
+	if v.cfg.Answered != nil && c.step != StepPoll {
+		v.cfg.Answered(o)
+	}
+	return a
+}
+
 // poll asks what became of a pending checkout until there is an answer or
 // PollFor is over. Each question's latency counts from when it was due.
-func (v *visit) poll(ctx context.Context, path string) End {
+func (v *visit) poll(ctx context.Context) End {
 	deadline, every := time.Now().Add(v.cfg.PollFor), firstPoll
 	for !v.due.After(deadline) {
 		if !sleepUntil(ctx, v.due) {
 			return Unfinished
 		}
-		a := v.sender.send(call{step: StepPoll, method: http.MethodGet, path: path, token: v.tokens[v.buyer]})
-		v.tally.answered(Outcome{StepPoll, a.status, a.code})
-		v.tally.latency(StepPoll, time.Since(v.due))
+		a := v.once(call{step: StepPoll, method: http.MethodGet, path: v.location})
+		v.tally.latency(StepPoll, v.due, time.Since(v.due))
 		if end, known := v.outcome(a); known {
 			return end
 		}

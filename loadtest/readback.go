@@ -56,7 +56,7 @@ func (r *run) readBack(ctx context.Context, i int, p purchase) (read, confirmed 
 	if !ok {
 		return 0, 0
 	}
-	r.tally.latency(StepOrder, time.Since(v.due))
+	r.tally.latency(StepOrder, v.due, time.Since(v.due))
 	if a.status != http.StatusOK || a.body.State != string(engine.Confirmed) || a.body.ID != p.order ||
 		string(a.body.Reservation) != p.reservation || !v.asked(a.body) {
 		r.tally.wrong("order %s was confirmed to buyer %d for reservation %s; read back it is: status %d %s, id %q, reservation %q, lines %v",

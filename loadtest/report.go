@@ -3,13 +3,14 @@ package loadtest
 import (
 	"cmp"
 	"encoding/json"
+	"maps"
 	"slices"
 	"time"
 )
 
 // Report is what a run saw. Every arrival is in exactly one of Dropped,
 // SoldOut, BuyerLimit, Abandoned, Confirmed, Declined, NeedsAction, Expired,
-// Refused, Pending, Failed and Unfinished.
+// Refused, Pending, Failed, Unfinished, Browsed, TurnedAway and Waiting.
 type Report struct {
 	Run       string    `json:"run"`
 	API       string    `json:"api"`
@@ -35,13 +36,23 @@ type Report struct {
 	Pending     int64 `json:"pending"`
 	Failed      int64 `json:"failed"`
 	Unfinished  int64 `json:"unfinished"`
+	Browsed     int64 `json:"browsed"`     // looked, and wanted nothing
+	TurnedAway  int64 `json:"turned_away"` // bots that were told to wait until they gave up
+	Waiting     int64 `json:"waiting"`     // in the waiting room until their patience, or their turn, was over
 	Retries     int64 `json:"retries"`
 
+	Kinds    []KindEnds       `json:"kinds"`
 	SKUs     []SKU            `json:"skus"`
 	Errors   map[string]int64 `json:"errors"` // answers that a sale which goes well does not give, by "step status code"
 	Answers  []Answer         `json:"answers"`
 	Latency  []Latency        `json:"latency"`
 	Timeline []Moment         `json:"timeline"`
+	Series   []Second         `json:"series"`
+	Curve    Curve            `json:"curve,omitempty"` // that arrivals were drawn from; none: all at once
+	Phases   []Phase          `json:"phases,omitempty"`
+	Marks    []Mark           `json:"marks,omitempty"`   // what happened meanwhile
+	Samples  []Sample         `json:"samples,omitempty"` // the engine, looked at each second
+	SLOs     []Kept           `json:"slos,omitempty"`
 	ReadBack ReadBack         `json:"read_back"`
 	Verify   json.RawMessage  `json:"verify,omitempty"`   // the engine's own verdict
 	Notes    []string         `json:"notes"`              // worth knowing, no failure
@@ -61,6 +72,13 @@ type SKU struct {
 	Held      int64  `json:"held"`              // ever held in this run
 	Confirmed int64  `json:"confirmed"`
 	SoldOut   int64  `json:"sold_out"` // answers, not units
+}
+
+// KindEnds is how the visits of one kind of buyer ended.
+type KindEnds struct {
+	Kind   Kind          `json:"kind"`
+	Visits int64         `json:"visits"`
+	Ends   map[End]int64 `json:"ends"`
 }
 
 // Told is an order that a buyer was told is confirmed.
@@ -101,15 +119,17 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 	t := r.tally
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	kinds, ends := t.endsBy()
 	out := Report{
+		Kinds: kinds, Browsed: ends[Browsed], TurnedAway: ends[TurnedAway], Waiting: ends[Waiting],
 		Run: r.cfg.Run, API: r.cfg.API, Sale: r.cfg.Sale, StartedAt: r.start.UTC(), ElapsedMS: ms(elapsed.Microseconds()),
 		Rate: r.cfg.Rate, Buyers: r.cfg.Buyers, Seed: r.cfg.Seed,
 		Arrivals: t.arrivals.Load(), Dropped: t.dropped.Load(), Holds: t.holds.Load(), Retries: t.retries.Load(),
-		SoldOut: t.ends[SoldOut], BuyerLimit: t.ends[BuyerLimit], Abandoned: t.ends[Abandoned], Confirmed: t.ends[Confirmed],
-		Declined: t.ends[Declined], NeedsAction: t.ends[NeedsAction], Expired: t.ends[Expired], Refused: t.ends[Refused],
-		Pending: t.ends[Pending], Failed: t.ends[Failed], Unfinished: t.ends[Unfinished],
+		SoldOut: ends[SoldOut], BuyerLimit: ends[BuyerLimit], Abandoned: ends[Abandoned], Confirmed: ends[Confirmed],
+		Declined: ends[Declined], NeedsAction: ends[NeedsAction], Expired: ends[Expired], Refused: ends[Refused],
+		Pending: ends[Pending], Failed: ends[Failed], Unfinished: ends[Unfinished],
 		SKUs: r.skus(), Errors: map[string]int64{}, Failures: map[string]int64{}, Answers: []Answer{}, Latency: []Latency{},
-		Timeline: append([]Moment{}, t.timeline...), ReadBack: read, Verify: verify,
+		Timeline: append([]Moment{}, t.timeline...), Series: t.series.seconds(), ReadBack: read, Verify: verify,
 	}
 	if r.cfg.Rate > 0 && dispatched > 0 {
 		// Over the whole window, or over what it took if the driver was late.
@@ -126,8 +146,7 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 	})
 	for _, s := range steps {
 		if h := t.latencies[s]; h.TotalCount() > 0 {
-			q := h.ValueAtPercentilesSlice([]float64{50, 95, 99, 99.9})
-			out.Latency = append(out.Latency, Latency{s, h.TotalCount(), ms(q[0]), ms(q[1]), ms(q[2]), ms(q[3]), ms(h.Max())})
+			out.Latency = append(out.Latency, summary(s, h))
 		}
 	}
 	for _, p := range t.purchases {
@@ -137,9 +156,29 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 		out.Failures[o.String()] = n
 	}
 	out.Contradictions = slices.Clone(t.wrongs)
+	out.Curve, out.Phases, out.Marks, out.Samples = r.cfg.curve(), r.cfg.Phases, slices.Clone(t.marks), slices.Clone(t.samples)
+	out.SLOs = kept(r.cfg.SLOs, out)
 	out.Notes = r.notes(out)
 	out.Verdict = r.judge(out, verifyErr, cut)
 	return out
+}
+
+// endsBy gives the ends by kind, and in all. The caller holds the tally's lock.
+func (t *tally) endsBy() (kinds []KindEnds, all map[End]int64) {
+	kinds, all = []KindEnds{}, map[End]int64{}
+	for _, k := range Kinds() {
+		of := t.ends[k]
+		if of == nil {
+			continue
+		}
+		v := KindEnds{Kind: k, Ends: maps.Clone(of)}
+		for end, n := range of {
+			v.Visits += n
+			all[end] += n
+		}
+		kinds = append(kinds, v)
+	}
+	return kinds, all
 }
 
 func ms(microseconds int64) float64 { return float64(microseconds) / 1000 }

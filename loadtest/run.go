@@ -36,15 +36,15 @@ func Run(ctx context.Context, c Config) (Report, error) {
 
 // drive is Run over any sender.
 func drive(ctx context.Context, c Config, s sender) (Report, error) {
-	r := &run{cfg: c, sender: s, tally: newTally()}
+	r := &run{cfg: c, sender: s}
 	var err error
 	if r.tokens, err = mint(ctx, c); err != nil {
 		return Report{}, err
 	}
 	times := schedule(c)
 
-	r.start = time.Now()
-	stop := r.progress()
+	r.begin(time.Now())
+	stop := r.beside(ctx)
 	var visits sync.WaitGroup
 	lastAt := r.dispatch(ctx, times, &visits)
 	visits.Wait()
@@ -60,6 +60,11 @@ func drive(ctx context.Context, c Config, s sender) (Report, error) {
 	return r.report(elapsed, lastAt, read, verify, verifyErr, ctx.Err()), ctx.Err()
 }
 
+// begin makes a moment T0.
+func (r *run) begin(t time.Time) {
+	r.start, r.tally = t, newTally(t, r.cfg.Duration)
+}
+
 // dispatch starts each visit when it is due and never waits for one. A visit
 // that finds no room is dropped and counted: slowing down instead would hide
 // the very moments that matter. It gives the time that the arrivals took.
@@ -69,9 +74,9 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 		if !sleepUntil(ctx, due) {
 			break
 		}
-		r.tally.arrivals.Add(1)
-		if r.tally.inFlight.Load() >= int64(r.cfg.MaxInFlight) {
-			r.tally.dropped.Add(1)
+		full := r.tally.inFlight.Load() >= int64(r.cfg.MaxInFlight)
+		r.tally.due(due, full)
+		if full {
 			continue
 		}
 		r.tally.inFlight.Add(1)
@@ -79,8 +84,9 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 		go func() {
 			defer visits.Done()
 			defer r.tally.inFlight.Add(-1)
-			r.tally.latency(StepDriver, time.Since(due))
-			r.tally.ended(r.visit(n, due).walk(ctx))
+			r.tally.latency(StepDriver, due, time.Since(due))
+			v := r.visit(n, due)
+			r.tally.ended(v.kind, v.walk(ctx))
 		}()
 	}
 	return time.Since(r.start)
@@ -90,9 +96,33 @@ func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.
 // on n only, not on the order in which things happen.
 func (r *run) visit(n int, due time.Time) *visit {
 	rng := dice(r.cfg.Seed, uint64(n))
-	return &visit{
-		run: r, n: n, buyer: n % r.cfg.Buyers, due: due, arrival: due,
-		sku: r.cfg.SKUs[rng.IntN(len(r.cfg.SKUs))], rng: rng,
+	skus, mix := r.cfg.at(due.Sub(r.start))
+	v := &visit{run: r, n: n, buyer: n % r.cfg.Buyers, due: due, arrival: due, sku: skus[rng.IntN(len(skus))], method: r.cfg.PaymentMethod, rng: rng}
+	v.kind = KindBuyer
+	if len(mix) > 0 {
+		v.kind = mix.pick(rng)
+	}
+	if r.cfg.Decline > 0 && rng.Float64() < r.cfg.Decline {
+		v.method = badCard
+	}
+	return v
+}
+
+// beside starts what goes on beside the crowd. To stop it is to wait for the events
+// that are still to come.
+func (r *run) beside(ctx context.Context) (stop func()) {
+	watch, enough := context.WithCancel(ctx)
+	var looking, events sync.WaitGroup
+	if r.cfg.Watch != nil {
+		looking.Go(func() { r.watching(watch) })
+	}
+	events.Go(func() { r.stage(ctx) })
+	quiet := r.progress()
+	return func() {
+		events.Wait()
+		enough()
+		looking.Wait()
+		quiet()
 	}
 }
 

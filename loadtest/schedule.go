@@ -3,7 +3,6 @@ package loadtest
 import (
 	"context"
 	"math/rand/v2"
-	"slices"
 	"time"
 )
 
@@ -18,21 +17,17 @@ func dice(seed, stream uint64) *rand.Rand {
 	return rand.New(rand.NewPCG(seed, stream)) //nolint:gosec // a run must be repeatable by its seed; nothing here is secret
 }
 
-// schedule gives the time of each arrival after T0, in order. At a rate they
-// are a Poisson process conditioned on its count: independent buyers, so bursts
-// and lulls as in life, and exactly rate × duration of them.
+// schedule gives the time of each arrival after T0, in order: a spike of all at
+// once, or exactly as many as the curve has.
 func schedule(c Config) []time.Duration {
-	at := make([]time.Duration, c.arrivals())
-	if c.Rate == 0 {
-		return at
+	if curve := c.curve(); curve != nil {
+		return curve.times(c.arrivals(), dice(c.Seed, streamSchedule))
 	}
-	rng := dice(c.Seed, streamSchedule)
-	for i := range at {
-		at[i] = time.Duration(rng.Int64N(int64(c.Duration)))
-	}
-	slices.Sort(at)
-	return at
+	return make([]time.Duration, c.arrivals())
 }
+
+// Schedule is when each buyer of such a run is due, after T0, in order.
+func (c Config) Schedule() []time.Duration { return schedule(c.WithDefaults()) }
 
 // sleepUntil waits for a moment and says whether it came before ctx ended.
 func sleepUntil(ctx context.Context, t time.Time) bool {

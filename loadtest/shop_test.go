@@ -31,13 +31,16 @@ type shop struct {
 
 	mu       sync.Mutex
 	stock    int
+	limit    int // of units that a buyer may hold; 0: none
 	requests []*request
 	holds    map[string]*request // reservation id → who asked, for what
 	byKey    map[string]string   // Idempotency-Key → reservation id
+	times    map[string]int      // request → how often it came
 }
 
 type request struct {
 	method, path, buyer, key, prefer string
+	admission                        string
 	at                               time.Time
 	nth                              int // how many requests with this method, path and key came, this one included
 	sku                              string
@@ -46,7 +49,7 @@ type request struct {
 }
 
 func newShop(t *testing.T, stock int) *shop {
-	return &shop{t: t, stock: stock, holds: map[string]*request{}, byKey: map[string]string{}}
+	return &shop{t: t, stock: stock, holds: map[string]*request{}, byKey: map[string]string{}, times: map[string]int{}}
 }
 
 func (s *shop) ServeHTTP(w http.ResponseWriter, h *http.Request) {
@@ -57,6 +60,10 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, h *http.Request) {
 	switch {
 	case strings.HasSuffix(r.path, "/reservations"):
 		s.reserve(w, r)
+	case r.path == "/v1/sales/demo":
+		answerWith(w, 200, map[string]any{"id": "demo", "state": "open"})
+	case r.method == http.MethodDelete:
+		answerWith(w, 200, map[string]any{"id": strings.Split(r.path, "/")[3], "state": "released"})
 	case strings.HasSuffix(r.path, "/checkout"):
 		id := strings.Split(r.path, "/")[3]
 		s.order(w, 201, id)
@@ -69,7 +76,7 @@ func (s *shop) ServeHTTP(w http.ResponseWriter, h *http.Request) {
 
 // take reads a request, checks what each must carry, and remembers it.
 func (s *shop) take(h *http.Request) *request {
-	r := &request{method: h.Method, path: h.URL.Path, key: h.Header.Get("Idempotency-Key"), prefer: h.Header.Get("Prefer"), at: time.Now()}
+	r := &request{method: h.Method, path: h.URL.Path, key: h.Header.Get("Idempotency-Key"), prefer: h.Header.Get("Prefer"), admission: h.Header.Get("Admission-Token"), at: time.Now()}
 	var claims jwt.RegisteredClaims
 	_, err := jwt.ParseWithClaims(strings.TrimPrefix(h.Header.Get("Authorization"), "Bearer "), &claims,
 		func(*jwt.Token) (any, error) { return []byte(secret), nil },
@@ -78,7 +85,7 @@ func (s *shop) take(h *http.Request) *request {
 		s.t.Errorf("%s %s: token: %v", r.method, r.path, err)
 	}
 	r.buyer = claims.Subject
-	if r.method == http.MethodPost {
+	if r.method == http.MethodPost && !strings.HasSuffix(r.path, "/queue") {
 		if r.key == "" || h.Header.Get("Content-Type") != "application/json" {
 			s.t.Errorf("%s %s: key %q, content type %q", r.method, r.path, r.key, h.Header.Get("Content-Type"))
 		}
@@ -99,12 +106,9 @@ func (s *shop) take(h *http.Request) *request {
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	r.nth = 1
-	for _, q := range s.requests {
-		if q.method == r.method && q.path == r.path && q.key == r.key && q.buyer == r.buyer {
-			r.nth++
-		}
-	}
+	same := strings.Join([]string{r.method, r.path, r.key, r.buyer}, " ")
+	s.times[same]++
+	r.nth = s.times[same]
 	s.requests = append(s.requests, r)
 	return r
 }
@@ -114,6 +118,10 @@ func (s *shop) reserve(w http.ResponseWriter, r *request) {
 	defer s.mu.Unlock()
 	id, again := s.byKey[r.key]
 	if !again {
+		if s.limit > 0 && s.units(r.buyer)+r.quantity > s.limit {
+			problem(w, 409, "buyer_limit", "")
+			return
+		}
 		if s.stock < r.quantity {
 			problem(w, 409, "sold_out", "")
 			return
@@ -124,6 +132,16 @@ func (s *shop) reserve(w http.ResponseWriter, r *request) {
 	}
 	answerWith(w, 201, map[string]any{"id": id, "sale": "demo", "buyer": r.buyer, "state": "held",
 		"lines": []line{{r.sku, r.quantity}}, "seq": len(s.holds)})
+}
+
+// units is what a buyer holds. The caller holds the lock.
+func (s *shop) units(buyer string) (n int) {
+	for _, r := range s.holds {
+		if r.buyer == buyer {
+			n += r.quantity
+		}
+	}
+	return n
 }
 
 func (s *shop) order(w http.ResponseWriter, status int, reservation string) {
@@ -189,6 +207,7 @@ func (p inProcess) send(c call) answer {
 	r.Header.Set("Content-Type", "application/json")
 	r.Header.Set("Idempotency-Key", c.key)
 	r.Header.Set("Prefer", c.prefer)
+	r.Header.Set("Admission-Token", c.admission)
 	w := httptest.NewRecorder()
 	p.ServeHTTP(w, r)
 	return read(w.Code, w.Body.Bytes(), w.Header().Get("Retry-After"), w.Header().Get("Location"))
@@ -199,4 +218,12 @@ func (inProcess) close() {}
 // crowd gives the settings that most tests share: ten buyers at once.
 func crowd() Config {
 	return Config{API: "http://shop.test", Sale: "demo", SKUs: []string{"tee"}, BuyerKey: []byte(secret), Buyers: 10, Seed: 1}
+}
+
+// late has every answer come so much later.
+func late(t *testing.T, d time.Duration) func(http.ResponseWriter, *request) bool {
+	return func(http.ResponseWriter, *request) bool {
+		sleepUntil(t.Context(), time.Now().Add(d))
+		return false
+	}
 }

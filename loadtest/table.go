@@ -27,11 +27,21 @@ func (r Report) String() string {
 		row(w, "  needs_action", r.NeedsAction, false)
 		row(w, "  expired", r.Expired, false)
 		row(w, "  refused", r.Refused, false)
+		row(w, "  browsed", r.Browsed, false)
+		row(w, "  turned_away", r.TurnedAway, false)
+		row(w, "  waiting", r.Waiting, false)
 		row(w, "  failed", r.Failed, true)
 		row(w, "  unfinished", r.Unfinished, false)
 		row(w, "holds", r.Holds, true)
 		row(w, "retries", r.Retries, true)
 	})
+	if len(r.Kinds) > 1 {
+		r.section(&b, "\nkinds of buyers\nKIND\tVISITS\tENDS\n", func(w *tabwriter.Writer) {
+			for _, k := range r.Kinds {
+				_, _ = fmt.Fprintf(w, "%s\t%d\t%s\n", k.Kind, k.Visits, strings.Trim(fmt.Sprint(k.Ends), "map[]"))
+			}
+		})
+	}
 	r.section(&b, "\nunits\nSKU\tOFFERED\tHELD\tCONFIRMED\n", func(w *tabwriter.Writer) {
 		for _, s := range r.SKUs {
 			offered := "?"
@@ -59,6 +69,9 @@ func (r Report) String() string {
 		}
 	})
 	fmt.Fprintf(&b, "\nread back: %d of %d orders, %d confirmed\n", r.ReadBack.Read, r.ReadBack.Orders, r.ReadBack.Confirmed)
+	for _, s := range r.SLOs {
+		fmt.Fprintf(&b, "SLO %s: %.1f ms, %s\n", s.SLO, s.Got, map[bool]string{true: "kept", false: "NOT KEPT"}[s.Kept])
+	}
 	for _, n := range r.Notes {
 		fmt.Fprintf(&b, "note: %s\n", n)
 	}

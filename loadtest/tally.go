@@ -19,13 +19,17 @@ const (
 	StepHold     Step = "hold"     // the reserve steps that were given units
 	StepNo       Step = "no"       // the reserve steps that were refused: sold out, or buyer limit
 	StepCheckout Step = "checkout" // from when the buyer meant to pay to the answer, retries included
+	StepBrowse   Step = "browse"   // one look at the sale's page
+	StepQueue    Step = "queue"    // from joining the waiting room to the admission
+	StepBot      Step = "bot"      // a bot's reservations, whose latency is its own business
+	StepRelease  Step = "release"  // a hold given back
 	StepPoll     Step = "poll"     // one question after a pending checkout
 	StepOrder    Step = "order"    // one read-back after the load
 	StepJourney  Step = "journey"  // from the scheduled arrival to the order, hesitation included
 	StepDriver   Step = "driver"   // how late the driver itself was in starting a visit
 )
 
-var steps = []Step{StepReserve, StepHold, StepNo, StepCheckout, StepPoll, StepJourney, StepOrder, StepDriver}
+var steps = []Step{StepBrowse, StepQueue, StepReserve, StepHold, StepNo, StepBot, StepCheckout, StepRelease, StepPoll, StepJourney, StepOrder, StepDriver}
 
 // Outcome is one kind of answer to one step. Status 0 means that none came.
 type Outcome struct {
@@ -62,7 +66,7 @@ type tally struct {
 	holds, soldOuts, confirmed, unsuccessful atomic.Int64
 
 	mu           sync.Mutex
-	ends         map[End]int64
+	ends         map[Kind]map[End]int64
 	answers      map[Outcome]int64
 	failures     map[Outcome]int64
 	latencies    map[Step]*hdrhistogram.Histogram
@@ -74,11 +78,16 @@ type tally struct {
 	wrongs       []string         // answers that contradict the contract or each other
 	wrongCount   int64
 	timeline     []Moment
+	series       series
+	marks        []Mark
+	samples      []Sample
 }
 
-func newTally() *tally {
+// newTally begins a run's books. length is how long arrivals go on.
+func newTally(start time.Time, length time.Duration) *tally {
 	t := &tally{
-		ends: map[End]int64{}, answers: map[Outcome]int64{}, failures: map[Outcome]int64{},
+		series: newSeries(start, length),
+		ends:   map[Kind]map[End]int64{}, answers: map[Outcome]int64{}, failures: map[Outcome]int64{},
 		latencies: map[Step]*hdrhistogram.Histogram{}, reservations: map[string]int{}, orders: map[string]int{},
 		heldUnits: map[string]int64{}, refusedFor: map[string]int64{},
 	}
@@ -88,11 +97,25 @@ func newTally() *tally {
 	return t
 }
 
-func (t *tally) latency(s Step, d time.Duration) {
+// due counts an arrival, dropped or not, in the second in which it was due.
+func (t *tally) due(at time.Time, dropped bool) {
+	t.arrivals.Add(1)
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	// Clamped, it cannot fail.
-	_ = t.latencies[s].RecordValue(min(max(d.Microseconds(), 0), maxLatency.Microseconds()))
+	c := t.series.at(at)
+	c.due++
+	if dropped {
+		t.dropped.Add(1)
+		c.dropped++
+	}
+}
+
+// latency notes how long a step took that was due at some time.
+func (t *tally) latency(s Step, due time.Time, took time.Duration) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	record(t.latencies[s], took)
+	t.series.at(due).latency(s, took)
 }
 
 func (t *tally) answered(o Outcome) {
@@ -102,9 +125,10 @@ func (t *tally) answered(o Outcome) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.answers[o]++
+	t.series.at(time.Now()).answers[o]++
 }
 
-func (t *tally) ended(e End) {
+func (t *tally) ended(k Kind, e End) {
 	switch e {
 	case SoldOut:
 		t.soldOuts.Add(1)
@@ -113,7 +137,10 @@ func (t *tally) ended(e End) {
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	t.ends[e]++
+	if t.ends[k] == nil {
+		t.ends[k] = map[End]int64{}
+	}
+	t.ends[k][e]++
 }
 
 func (t *tally) failed(o Outcome) {
@@ -169,6 +196,10 @@ func (o Outcome) expected() bool {
 	switch o.Step {
 	case StepReserve:
 		return o.Status == 200 || o.Status == 201 || o.Status == 409 && (o.Code == string(SoldOut) || o.Code == string(BuyerLimit))
+	case StepBot: // is told to wait, and should be
+		return o.Status == 200 || o.Status == 201 || o.Status == 409 || o.Status == 429 || o.Status == 503 || o.Status == 403
+	case StepQueue:
+		return o.Status == 200 || o.Status == 201
 	case StepCheckout:
 		return o.Status >= 200 && o.Status <= 202 || o.Status == 402 ||
 			o.Status == 409 && o.Code == "reservation_expired"

@@ -47,6 +47,16 @@ func (r *run) judge(out Report, verifyErr, cut error) Verdict {
 			fail("OVERSOLD: %d units of %s confirmed, %d offered", s.Confirmed, s.SKU, *s.Offered)
 		}
 	}
+	for _, s := range out.SLOs {
+		if !s.Kept {
+			fail("SLO %s is not kept: %.1f ms of %d", s.SLO, s.Got, out.Of(s.Step).Count)
+		}
+	}
+	for _, m := range out.Marks {
+		if m.Error != "" {
+			fail("what was to happen did not, %s: %s", m.Name, m.Error)
+		}
+	}
 	for _, over := range r.overLimit() {
 		fail("%s", over)
 	}
@@ -65,8 +75,10 @@ func (r *run) judge(out Report, verifyErr, cut error) Verdict {
 }
 
 func (r *run) ended() (n int64) {
-	for _, c := range r.tally.ends {
-		n += c
+	for _, kind := range r.tally.ends {
+		for _, c := range kind {
+			n += c
+		}
 	}
 	return n
 }

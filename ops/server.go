@@ -46,6 +46,15 @@ func (r Role) String() string {
 	return "none"
 }
 
+// ParseRole reads a role's name.
+func ParseRole(s string) (Role, error) {
+	r := roleNames[s]
+	if r == 0 {
+		return 0, fmt.Errorf("%q is not viewer, operator or owner", s)
+	}
+	return r, nil
+}
+
 // Token is an admin bearer token. Name is what the audit log calls its bearer.
 type Token struct {
 	Name   string
@@ -84,6 +93,7 @@ type Options struct {
 	Buyers    Buyers          // nil: its path is not there
 	Live      *live.Collector // nil: its path is not there, and the console shows nothing
 	Tokens    []Token
+	Staff     Staff // nil: the Tokens are all that is known
 	Gatherer  prometheus.Gatherer
 	Log       *slog.Logger
 	Secure    bool // the listener speaks TLS
@@ -95,6 +105,13 @@ type Orders interface {
 	Order(ctx context.Context, id engine.ReservationID) (engine.Order, error)
 	// Recent lists a sale's newest orders, at most limit.
 	Recent(ctx context.Context, saleNo uint32, limit int) ([]engine.Order, error)
+}
+
+// Staff is an identity provider's word on who somebody is.
+type Staff interface {
+	// Who gives a token's bearer and role: CodeUnauthenticated, CodeForbidden,
+	// CodeUnavailable if nobody can say.
+	Who(ctx context.Context, token string) (Token, error)
 }
 
 // Server is the admin listener.
@@ -111,8 +128,8 @@ type hashedToken struct {
 
 // New checks the options and gives a server.
 func New(o Options) (*Server, error) {
-	if len(o.Tokens) == 0 {
-		return nil, errors.New("ops: at least one admin token must be set")
+	if len(o.Tokens) == 0 && o.Staff == nil {
+		return nil, errors.New("ops: at least one admin token or an identity provider must be set")
 	}
 	s := &Server{Options: o}
 	for _, t := range o.Tokens {
@@ -188,10 +205,12 @@ type actorKey struct{}
 // allow checks the bearer token's role and notes the actor.
 func (s *Server) allow(need Role, next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		who, ok := s.bearer(r)
-		if !ok {
-			w.Header().Set("WWW-Authenticate", `Bearer realm="flashsale admin"`)
-			s.fail(w, r, engine.E(engine.CodeUnauthenticated, "send an admin token: Authorization: Bearer <token>"))
+		who, err := s.bearer(r)
+		if err != nil {
+			if engine.CodeOf(err) == engine.CodeUnauthenticated {
+				w.Header().Set("WWW-Authenticate", `Bearer realm="flashsale admin"`)
+			}
+			s.fail(w, r, err)
 			return
 		}
 		if who.Role < need {
@@ -204,11 +223,11 @@ func (s *Server) allow(need Role, next func(http.ResponseWriter, *http.Request) 
 	}
 }
 
-// bearer compares against every token in constant time.
-func (s *Server) bearer(r *http.Request) (Token, bool) {
+// bearer compares against every token in constant time, and then asks who else is known.
+func (s *Server) bearer(r *http.Request) (Token, error) {
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
-		return Token{}, false
+		return Token{}, engine.E(engine.CodeUnauthenticated, "send an admin token: Authorization: Bearer <token>")
 	}
 	sum := sha256.Sum256([]byte(secret))
 	var found Token
@@ -217,7 +236,13 @@ func (s *Server) bearer(r *http.Request) (Token, bool) {
 			found = t.Token
 		}
 	}
-	return found, found.Role != 0
+	switch {
+	case found.Role != 0:
+		return found, nil
+	case s.Staff != nil && strings.Count(secret, ".") == 2: // a JWT's form
+		return s.Staff.Who(r.Context(), secret)
+	}
+	return Token{}, engine.E(engine.CodeUnauthenticated, "this admin token is not known")
 }
 
 func actor(r *http.Request) string { a, _ := r.Context().Value(actorKey{}).(string); return a }

@@ -15,8 +15,8 @@ func FuzzATextIsFoundInAnEvent(f *testing.F) {
 	f.Add(`a\u0000"`, "é", []byte(`"traceparent":"\`))
 	f.Fuzz(func(t *testing.T, trace, buyer string, raw []byte) {
 		_ = textOf(raw, "traceparent")
-		if !utf8.ValidString(trace) || !utf8.ValidString(buyer) || strings.ContainsRune(trace+buyer, 0) {
-			return // Encode is given texts, and refuses a NUL
+		if !utf8.ValidString(trace) || !utf8.ValidString(buyer) || strings.ContainsRune(trace+buyer, 0) || buyer == "" {
+			return // Encode is given texts, and refuses a NUL and nobody
 		}
 		a := example()
 		a.Traceparent, a.Buyer = trace, buyer

@@ -17,6 +17,7 @@ import (
 // SandboxConfig are the settings of the sandbox's client.
 type SandboxConfig struct {
 	URL         string        // such as http://127.0.0.1:12111
+	ReturnURL   string        // as StripeConfig's; "": the buyer stays on the sandbox's page
 	MaxConns    int           // connections at most; match the Guard's two bulkheads together. Default 320
 	DialTimeout time.Duration // default 1 s
 	Webhooks    WebhookConfig // no secrets: none are taken
@@ -26,6 +27,7 @@ type SandboxConfig struct {
 type Sandbox struct {
 	host     string // as the requests name it
 	prefix   string // of every path
+	back     string // ReturnURL
 	lines    *lines
 	webhooks WebhookConfig
 }
@@ -58,10 +60,15 @@ func NewSandbox(c SandboxConfig) (*Sandbox, error) {
 	if c.MaxConns < 1 || c.DialTimeout < 0 {
 		return nil, errors.New("payment: sandbox MaxConns and DialTimeout must be positive")
 	}
+	if c.ReturnURL != "" {
+		if err := checkReturnURL(c.ReturnURL); err != nil {
+			return nil, fmt.Errorf("payment: sandbox: %w", err)
+		}
+	}
 	if err := c.Webhooks.Validate(); err != nil {
 		return nil, fmt.Errorf("payment: sandbox: %w", err)
 	}
-	return &Sandbox{host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/"), lines: newLines(u, c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
+	return &Sandbox{host: u.Host, prefix: strings.TrimSuffix(u.EscapedPath(), "/"), back: c.ReturnURL, lines: newLines(u, c.MaxConns, c.DialTimeout), webhooks: c.Webhooks}, nil
 }
 
 // Close closes the idle connections.
@@ -79,7 +86,7 @@ func (c *Sandbox) Event(body []byte, signature string) (engine.ProviderEvent, er
 // know is the buyer's to change, so it is a decline: invalid_payment_method.
 func (c *Sandbox) Authorise(ctx context.Context, a engine.Attempt) (engine.Payment, error) {
 	body, err := json.Marshal(wireOrder{
-		Amount: a.Amount.Amount, Currency: strings.ToLower(a.Amount.Currency), PaymentMethod: a.Method, CaptureMethod: "manual", Confirm: true,
+		Amount: a.Amount.Amount, Currency: strings.ToLower(a.Amount.Currency), PaymentMethod: a.Method, CaptureMethod: "manual", Confirm: true, ReturnURL: returnURL(c.back, a),
 		Metadata: wireNames{Attempt: a.ID.String(), Reservation: a.Reservation.String(), Order: a.Reservation.Order()},
 	})
 	if err != nil {

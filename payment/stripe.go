@@ -78,7 +78,6 @@ func NewStripe(c StripeConfig) (*Stripe, error) {
 func (c StripeConfig) validate() error {
 	api, err := url.Parse(c.URL)
 	loopback := err == nil && (api.Hostname() == "localhost" || strings.HasPrefix(api.Hostname(), "127."))
-	back, backErr := url.Parse(c.ReturnURL)
 	switch {
 	case c.Key == "":
 		return errors.New("a secret key is needed")
@@ -86,8 +85,8 @@ func (c StripeConfig) validate() error {
 		return errors.New("the key is a publishable one (pk_…); the secret one is needed")
 	case err != nil || api.Host == "" || api.Scheme != "https" && (api.Scheme != "http" || !loopback):
 		return fmt.Errorf("URL %q: want https://host; plain http only to this machine", c.URL)
-	case backErr != nil || back.Host == "" || back.Scheme != "https" && back.Scheme != "http":
-		return fmt.Errorf("ReturnURL %q: want the page of the storefront to which buyers return from 3-D Secure", c.ReturnURL)
+	case checkReturnURL(c.ReturnURL) != nil:
+		return checkReturnURL(c.ReturnURL)
 	case c.MaxConns < 1 || c.DialTimeout < 0 || c.SearchSettled < 0 || c.BooksOf < 0:
 		return errors.New("MaxConns, DialTimeout, SearchSettled and BooksOf must be positive")
 	}
@@ -110,8 +109,22 @@ func (s *Stripe) Event(body []byte, signature string) (engine.ProviderEvent, err
 func (s *Stripe) request(a engine.Attempt) *stripe.PaymentIntentCreateParams {
 	p := s.unpaid(a)
 	p.PaymentMethod, p.Confirm = stripe.String(a.Method), stripe.Bool(true)
-	p.ReturnURL = stripe.String(strings.ReplaceAll(s.c.ReturnURL, "{reservation}", url.QueryEscape(a.Reservation.String())))
+	p.ReturnURL = stripe.String(returnURL(s.c.ReturnURL, a))
 	return p
+}
+
+// returnURL is the storefront's page for the buyer of an attempt.
+func returnURL(page string, a engine.Attempt) string {
+	return strings.ReplaceAll(page, "{reservation}", url.QueryEscape(a.Reservation.String()))
+}
+
+// checkReturnURL says what keeps a page from being one to return to.
+func checkReturnURL(page string) error {
+	back, err := url.Parse(page)
+	if err != nil || back.Host == "" || back.Scheme != "https" && back.Scheme != "http" {
+		return fmt.Errorf("ReturnURL %q: want the page of the storefront to which buyers return from 3-D Secure", page)
+	}
+	return nil
 }
 
 // unpaid is a request that can never become a payment: nothing is there to pay with.

@@ -99,6 +99,9 @@ func (s *Stripe) ask(ctx context.Context, do func(context.Context) (*stripe.Paym
 	in, err := do(ctx)
 	w := word{replayed: x.replayed}
 	if err == nil {
+		if x.status/100 != 2 { // the library takes whatever is below 400
+			return w, unknown(fmt.Errorf("status %d", x.status), "Stripe's answer makes no sense")
+		}
 		if in != nil && !whole(in) {
 			return w, unknown(errors.New("not a payment"), "Stripe's answer makes no sense")
 		}

@@ -14,6 +14,7 @@ type wireOrder struct {
 	PaymentMethod string    `json:"payment_method"`
 	CaptureMethod string    `json:"capture_method"`
 	Confirm       bool      `json:"confirm"`
+	ReturnURL     string    `json:"return_url,omitempty"`
 	Metadata      wireNames `json:"metadata"`
 }
 

@@ -31,6 +31,7 @@ type Admin struct {
 // ready is the line that demo prints, and what the other commands find it by.
 type ready struct {
 	API        string            `json:"api"`
+	Shop       string            `json:"shop"`
 	Admin      string            `json:"admin"`
 	AdminToken string            `json:"admin_token"`
 	Sale       string            `json:"sale"`

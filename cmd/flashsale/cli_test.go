@@ -46,7 +46,14 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"target-latency":     func(s *Settings, _ *Backends) { s.TargetLatency = time.Millisecond },
 		"unguarded":          func(s *Settings, _ *Backends) { s.Listen, s.Unguarded = "0.0.0.0:8080", true },
 		"buyer-jwks-every":   func(s *Settings, _ *Backends) { s.BuyerJWKSEvery = 0 },
-		"no-such.pem":        func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
+		"audience": func(s *Settings, _ *Backends) {
+			s.AdminOIDCIssuer, s.AdminOIDCClaim, s.AdminOIDCRole = "https://login.shop.example", "roles", []string{"desk=operator"}
+		},
+		"desk=cook": func(s *Settings, _ *Backends) {
+			s.AdminOIDCIssuer, s.AdminOIDCAudience, s.AdminOIDCClaim, s.AdminOIDCRole = "https://login.shop.example", "a", "roles", []string{"desk=cook"}
+		},
+		"need admin-oidc-issuer": func(s *Settings, _ *Backends) { s.AdminOIDCRole = []string{"desk=operator"} },
+		"no-such.pem":            func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
 	} {
 		s, b := good, at
 		spoil(&s, &b)
@@ -71,6 +78,8 @@ func TestTheCommandLineSaysWhatIsWrongAndExitsWithUsage(t *testing.T) {
 		"no buyer":               {[]string{"token"}, "--buyer"},
 		"no demo to ask":         {[]string{"sale", "status"}, "no admin token"},
 		"a sandbox to the world": {[]string{"sandbox", "--listen", "0.0.0.0:0"}, "loopback"},
+		"a shape without a peak": {[]string{"loadtest", "--shape", "spike"}, "--rate"},
+		"a kind of nobody":       {[]string{"loadtest", "--mix", "cat=1"}, "no kind of buyer"},
 		"a load test elsewhere":  {[]string{"loadtest", "--api", "http://192.0.2.1", "--buyer-key", testKey, "--token", testToken}, "loopback"},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -12,6 +12,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flashsale-engine/flashsale/api/buyertoken"
+	"github.com/flashsale-engine/flashsale/cmd/flashsale/shop"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/devstack"
 	"github.com/flashsale-engine/flashsale/payment/sandbox"
@@ -82,7 +84,7 @@ func (c *demoCmd) Run(w *world) error {
 	settings.Partitions, settings.Replication = 3, 1
 	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it
 	settings.PaymentWebhookSecret = []string{hook.Secret}
-	n, err := openNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles)
+	n, err := openNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles, c.openShop)
 	if err != nil {
 		return err
 	}
@@ -103,6 +105,18 @@ func (c *demoCmd) Run(w *world) error {
 		c.banner(w, r, stack, time.Since(began))
 		return nil
 	})
+}
+
+// openShop adds the storefront, which no other command has.
+func (c *demoCmd) openShop(n *node) {
+	base, key, sales := n.publicURL(), []byte(n.set.BuyerKey), []string{demoSale}
+	if c.Queue {
+		sales = append(sales, queueSale)
+	}
+	n.set.PaymentReturnURL = base + "/shop/"
+	n.pages = shop.Handler(shop.Config{Base: base, Sales: sales, Mint: func(buyer string) (string, error) {
+		return buyertoken.Mint(key, buyer, n.set.Audience, time.Hour)
+	}})
 }
 
 func (c *demoCmd) startBackends(ctx *world) (*devstack.Stack, error) {
@@ -227,7 +241,7 @@ func (c *demoCmd) seedQueue(ctx context.Context, n *node) error {
 }
 
 func (c *demoCmd) ready(n *node, stack *devstack.Stack, box string, s demoSecrets) ready {
-	r := ready{API: n.publicURL(), Admin: n.adminURL(), AdminToken: s.AdminToken, BuyerKey: s.BuyerKey, Sale: demoSale, Sandbox: box,
+	r := ready{API: n.publicURL(), Shop: n.publicURL() + "/shop/", Admin: n.adminURL(), AdminToken: s.AdminToken, BuyerKey: s.BuyerKey, Sale: demoSale, Sandbox: box,
 		Postgres: stack.Postgres.URL, DataDir: c.DataDir, PID: os.Getpid(), Started: time.Now(),
 		Backends: map[string]string{"redis": stack.Redis.Kind, "postgres": stack.Postgres.Kind, "kafka": stack.Kafka.Kind, "payment": "sandbox"}}
 	for _, it := range demoItems {
@@ -240,6 +254,7 @@ func (c *demoCmd) banner(w *world, r ready, stack *devstack.Stack, took time.Dur
 	p := func(format string, args ...any) { fmt.Fprintf(w.stdout, format+"\n", args...) }
 	p("flashsale demo, ready in %.1f s", took.Seconds())
 	p("")
+	p("  shop      %s", r.Shop)
 	p("  API       %s", r.API)
 	p("  admin     %s   (metrics at /metrics)", r.Admin)
 	p("  sale      %s   SKUs %s, %d units each", r.Sale, strings.Join(r.SKUs, ", "), c.Stock)

@@ -52,6 +52,9 @@ func (c *doctorCmd) Run(w *world) error {
 		good, err := c.keySet(ctx)
 		look("buyer keys", err, good, "Have the storefront publish its JWK Set there, or set --buyer-jwks.")
 	}
+	if c.AdminOIDCIssuer != "" {
+		look("identity provider", c.askStaff(ctx), c.AdminOIDCIssuer+" says where its keys are", "Look at --admin-oidc-issuer; until it answers, admin tokens alone are known.")
+	}
 	found = append(append(append(found, c.unsafe()...), c.unsealed()...), unfitRedis(ctx, c.RedisURL)...)
 	found = append(found, c.unfitKafka(ctx)...)
 	return c.report(w, found)

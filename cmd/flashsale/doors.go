@@ -163,8 +163,8 @@ const (
 )
 
 // openNode opens the doors and makes the node, for as long as it takes backends
-// to come. What waiting does not mend ends it: a setting, or a refusal.
-func openNode(ctx *world, set Settings, at Backends, roles []string) (*node, error) {
+// to come. dress may change a node before its parts are wired. What waiting does not mend ends it: a setting, or a refusal.
+func openNode(ctx *world, set Settings, at Backends, roles []string, dress ...func(*node)) (*node, error) {
 	raiseHeapFloor(set.HeapFloor)
 	d, err := openDoors(ctx, set, has(roles, roleAPI))
 	if err != nil {
@@ -179,7 +179,7 @@ func openNode(ctx *world, set Settings, at Backends, roles []string) (*node, err
 	for pause := leastPause; ; pause = min(2*pause, mostPause) {
 		one := make(chan made, 1)
 		go func() {
-			n, err := newNode(ctx, set, at, roles, ctx.log, d)
+			n, err := newNode(ctx, set, at, roles, ctx.log, d, dress...)
 			one <- made{n, err}
 		}()
 		var got made

@@ -2,6 +2,8 @@ package main
 
 import (
 	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
 	"encoding/base64"
 	"fmt"
 	"net/http"
@@ -11,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coreos/go-oidc/v3/oidc/oidctest"
 	"github.com/golang-jwt/jwt/v5"
 )
 
@@ -46,4 +49,31 @@ func TestANodeWaitsForItsKeySetAndFollowsIt(t *testing.T) {
 	set.Store(setB)
 	p.reserve(ofB, "drop", "2").must(t, 201) // at once: its kid is new
 	p.reserve(ofA, "drop", "3").must(t, 401)
+}
+
+// An operator comes with a token of the identity provider, next to those with one of the
+// node's own, and the audit log has who it was.
+func TestAnOperatorOfTheIdentityProvider(t *testing.T) {
+	r := newRig(t)
+	key, err := rsa.GenerateKey(rand.Reader, 2048)
+	must(t, err)
+	idp := &oidctest.Server{PublicKeys: []oidctest.PublicKey{{PublicKey: key.Public(), KeyID: "k", Algorithm: "RS256"}}}
+	at := httptest.NewServer(idp)
+	defer at.Close()
+	idp.SetIssuer(at.URL)
+	bearer := func(sub, role string) string {
+		return oidctest.SignIDToken(key, "k", "RS256", fmt.Sprintf(`{"iss":%q,"aud":"flashsale-admin","sub":%q,"exp":%d,"groups":[%q]}`, at.URL, sub, time.Now().Add(time.Hour).Unix(), role))
+	}
+	p := r.serve("--admin-oidc-issuer", at.URL, "--admin-oidc-audience", "flashsale-admin", "--admin-oidc-claim", "groups", "--admin-oidc-role", "eyes=viewer", "--admin-oidc-role", "desk=operator")
+	p.sale("drop", 10, 5, "1m")
+	sale := p.ready.Admin + "/admin/v1/sales/drop"
+	send("GET", sale, bearer("eve", "eyes"), "", "").must(t, 200)
+	send("POST", sale+"/pause", bearer("eve", "eyes"), "", "").must(t, 403)
+	send("POST", sale+"/pause", bearer("bob", "cook"), "", "").must(t, 403)
+	send("POST", sale+"/pause", bearer("ann", "desk")+"x", "", "").must(t, 401)
+	send("POST", sale+"/pause", bearer("ann", "desk"), "", "").must(t, 200)
+	p.admin("POST", "/sales/drop/open", "").must(t, 200)
+	if n := r.query(`SELECT count(*) FROM audit_log WHERE actor = 'oidc:ann'`); n != 1 {
+		t.Errorf("%d lines of the audit log name ann", n)
+	}
 }

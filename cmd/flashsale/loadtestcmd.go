@@ -4,35 +4,48 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"io"
 	"net/url"
+	"os"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/certs"
 	"github.com/flashsale-engine/flashsale/loadtest"
+	"github.com/flashsale-engine/flashsale/loadtest/bench"
 )
 
 // loadtestCmd sends buyers at a running engine. Its defaults are a spike at the demo.
 type loadtestCmd struct {
 	Admin
 	Signer
+	Arrivals
 	API           string        `help:"Base URL of the public listener; default: the last demo's." placeholder:"URL"`
 	Sale          string        `help:"The sale's id." default:"demo"`
 	SKUs          []string      `name:"skus" help:"SKUs that buyers want; default: all of the sale's."`
 	Buyers        int           `help:"Distinct buyers." default:"500"`
-	Rate          float64       `help:"Arrivals per second; 0: all due at once." default:"0"`
-	Duration      time.Duration `help:"How long arrivals go on, with --rate." default:"10s"`
 	Quantity      int           `help:"Units that a buyer wants." default:"1"`
 	PaymentMethod string        `help:"The provider's token." default:"pm_card_visa"`
+	Mix           string        `help:"Of whom the crowd consists: buyers, shop, drop, bots, or kind=weight,… of buyer, browser, queuer, abandoner, retrier, doubleclick, twotabs, bot." default:"buyers"`
+	Decline       float64       `help:"Fraction of buyers whose first card is declined." default:"0"`
 	Abandon       float64       `help:"Fraction of holds that walk away." default:"0"`
 	Hesitate      time.Duration `help:"Mean time between hold and checkout." default:"0s"`
 	Wait          time.Duration `help:"Prefer: wait of a checkout." default:"5s"`
 	Connections   int           `help:"Keep-alive connections at most." default:"256"`
 	Seed          uint64        `help:"The same seed draws the same arrivals." default:"1"`
+	SLO           []string      `name:"slo" help:"What must hold, as step.quantile=duration: reserve.p99=50ms; repeatable. One that is not kept fails the run." placeholder:"SLO"`
 	Quiet         bool          `help:"No progress lines."`
 }
 
 func (c *loadtestCmd) Run(w *world) error {
+	var config loadtest.Config
+	if err := c.into(&config); err != nil {
+		return err
+	}
+	mix, err := loadtest.ParseMix(c.Mix)
+	if err != nil {
+		return fail(exitUsage, "--mix: %w", err)
+	}
 	key, err := c.key()
 	if err != nil {
 		return err
@@ -64,9 +77,21 @@ func (c *loadtestCmd) Run(w *world) error {
 	if err != nil {
 		return fail(exitUsage, "--ca-file: %w", err)
 	}
-	config := loadtest.Config{TLS: trust, API: c.API, Sale: c.Sale, SKUs: c.SKUs, BuyerKey: []byte(key), Audience: c.Audience, Buyers: c.Buyers, Rate: c.Rate, Duration: c.Duration,
-		Quantity: c.Quantity, PaymentMethod: c.PaymentMethod, Abandon: c.Abandon, Hesitate: c.Hesitate, Wait: c.Wait, Connections: c.Connections, Seed: c.Seed,
-		Stock: stock, Limit: sale.PerBuyerLimit, Verify: c.verify}
+	config.TLS, config.API, config.Sale, config.SKUs, config.BuyerKey, config.Audience = trust, c.API, c.Sale, c.SKUs, []byte(key), c.Audience
+	config.Buyers, config.Quantity, config.PaymentMethod, config.Abandon, config.Hesitate = c.Buyers, c.Quantity, c.PaymentMethod, c.Abandon, c.Hesitate
+	for _, text := range c.SLO {
+		slo, err := loadtest.ParseSLO(text)
+		if err != nil {
+			return fail(exitUsage, "--slo: %w", err)
+		}
+		config.SLOs = append(config.SLOs, slo)
+	}
+	config.Watch = &loadtest.Watch{Sale: url.PathEscape(c.Sale), Get: func(ctx context.Context, path string) (io.ReadCloser, error) { return c.open(ctx, "GET", path, nil) }, CPU: func() map[string]time.Duration {
+		return map[string]time.Duration{"load generator": bench.CPUOf(os.Getpid())}
+	}}
+	config.Mix, config.Decline = mix, c.Decline
+	config.Wait, config.Connections, config.Seed = c.Wait, c.Connections, c.Seed
+	config.Stock, config.Limit, config.Verify = stock, sale.PerBuyerLimit, c.verify
 	if !c.Quiet {
 		config.Progress = w.stderr
 	}

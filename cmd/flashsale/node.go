@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"net/http"
 	"slices"
 	"strings"
 	"sync"
@@ -64,6 +65,7 @@ type node struct {
 	watch     atomic.Pointer[engine.Keeper] // the keeper, once it runs
 
 	public *api.Server
+	pages  http.Handler      // the demo's shop
 	trail  *trail.Trail      // nil without the role api, or with --decisions 0
 	keys   *buyerkeys.Source // nil without --buyer-jwks
 	admin  *ops.Server
@@ -82,7 +84,7 @@ const tryPatience = 10 * time.Second
 
 // newNode wires the parts and checks that every backend answers: an outage if
 // one does not. On an error nothing is left open but the doors.
-func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger, d *doors) (_ *node, err error) {
+func newNode(ctx context.Context, set Settings, at Backends, roles []string, log *slog.Logger, d *doors, dress ...func(*node)) (_ *node, err error) {
 	n := &node{set: set, at: at, roles: roles, log: log, reg: prometheus.NewRegistry(), doors: d}
 	n.reg.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	defer func() {
@@ -90,6 +92,9 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 			n.close()
 		}
 	}()
+	for _, f := range dress {
+		f(n)
+	}
 	if n.fault, err = fault.Parse(set.Fault); err != nil {
 		return nil, &exit{exitUsage, err}
 	}
@@ -288,7 +293,15 @@ func (n *node) openServers(ctx context.Context) (err error) {
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.admin, err = ops.New(ops.Options{Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
+	known, err := n.set.staff(n.board, n.log)
+	if err != nil {
+		return &exit{exitUsage, err}
+	}
+	var who ops.Staff // an interface that holds nil is not nil
+	if known != nil {
+		who = known
+	}
+	n.admin, err = ops.New(ops.Options{Staff: who, Lifecycle: n.lifecycle, Gate: n.gate, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
 		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg,
 		Contacts: record.NewContacts(n.db), Buyers: stories{n}, Live: n.openLive(), Log: n.log, Secure: n.doors.adminCert != nil})
 	if err != nil || !n.has(roleAPI) {

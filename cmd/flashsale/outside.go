@@ -142,7 +142,7 @@ func (n *node) providers() (out []payment.Provider, err error) {
 		n.set.PaymentURL = "http://127.0.0.1:1"
 	}
 	if n.set.PaymentURL != "" {
-		p, err := payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, MaxConns: n.set.PaymentMax + 64,
+		p, err := payment.NewSandbox(payment.SandboxConfig{URL: n.set.PaymentURL, ReturnURL: n.set.PaymentReturnURL, MaxConns: n.set.PaymentMax + 64,
 			Webhooks: payment.WebhookConfig{Secrets: n.set.PaymentWebhookSecret, Tolerance: n.set.WebhookTolerance}})
 		if err != nil {
 			return nil, err

@@ -29,6 +29,7 @@ type Settings struct {
 	AdminListen string `help:"Admin listener; port 0 picks one." default:"127.0.0.1:9090" placeholder:"ADDR"`
 	Exposure    `embed:""`
 	AdminToken  []string `help:"Admin tokens: a secret (role owner), or name:role:secret; repeatable." placeholder:"TOKEN" type:"secret"`
+	Staff       `embed:""`
 
 	BuyerKey        string        `help:"HS256 secret of buyer tokens, its bytes as given." placeholder:"SECRET" type:"secret"`
 	BuyerPublicKeys []string      `help:"PEM files with Ed25519 or P-256 public keys of buyer tokens; the file's base name is the key id." placeholder:"FILE"`
@@ -57,6 +58,7 @@ type Settings struct {
 	TurnstileURL     string   `help:"Where tokens are verified." default:"https://challenges.cloudflare.com/turnstile/v0/siteverify" placeholder:"URL"`
 
 	PaymentURL           string        `help:"Base URL of the sandbox payment provider." placeholder:"URL"`
+	PaymentReturnURL     string        `help:"Page of the storefront to which the sandbox sends buyers back from 3-D Secure; {reservation} becomes the id. Unset: they stay there." placeholder:"URL"`
 	PaymentWebhookSecret []string      `help:"Secrets under which the sandbox signs its webhooks; any of them holds." placeholder:"SECRET" type:"secret"`
 	PaymentRoute         []string      `help:"Who takes which payment: PROVIDER [currency=EUR,USD] [method=pm_*] [min=N] [max=N] [fixed=N] [bps=N]; repeatable, or separated by ';'." sep:";" placeholder:"ROUTE"`
 	StripeKey            string        `help:"Secret key of Stripe; sets that provider up." placeholder:"KEY" type:"secret"`
@@ -138,6 +140,9 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	}
 	if _, err := s.tokens(); err != nil {
 		p.add("admin-token: %v", err)
+	}
+	if _, err := s.staff(nil, nil); err != nil {
+		p.add("%v", err)
 	}
 	if public {
 		s.validateBuyers(&p)
@@ -258,8 +263,8 @@ func checkURL(p *problems, name, value string, schemes ...string) {
 
 // tokens reads the admin tokens: a bare secret is an owner's.
 func (s *Settings) tokens() ([]ops.Token, error) {
-	if len(s.AdminToken) == 0 {
-		return nil, errors.New("set at least one")
+	if len(s.AdminToken) == 0 && s.AdminOIDCIssuer == "" {
+		return nil, errors.New("set at least one, or admin-oidc-issuer")
 	}
 	var out []ops.Token
 	for _, t := range s.AdminToken {

@@ -1,32 +1,13 @@
-// A buyer's steps: reserve, checkout, action, poll, release, read the order. Every
-// request carries the tag `step`, so that thresholds and dashboards can speak of
-// reserve and checkout instead of URLs, and `code`, the outcome in the engine's words.
+// A buyer's steps: reserve, checkout, action, poll, release, read the order.
 
-import http from 'k6/http';
 import { check, sleep } from 'k6';
-import { api, sale, wait } from './config.js';
+import { sale, wait } from './config.js';
+import { atBank, body, code, here, insist, maxRetries, retryAfter, send, sendAtOnce, settle, transient } from './http.js';
 import { token } from './token.js';
 import * as m from './metrics.js';
 
-const maxRetries = 5;
-const maxRetryAfter = 10; // seconds; a longer one ends the buyer's patience
 const pollFor = 30; // seconds
-
-// Statuses that belong to a sale which goes well, by step. Which 409 it was is
-// for the flows to judge, by its code.
-const expected = {
-  reserve: http.expectedStatuses(200, 201, 409),
-  checkout: http.expectedStatuses(200, 201, 202, 402, 409),
-  action: http.expectedStatuses(200),
-  poll: http.expectedStatuses(200, 404),
-  release: http.expectedStatuses(200),
-  order: http.expectedStatuses(200),
-  sale: http.expectedStatuses(200),
-  setup: http.expectedStatuses(200),
-};
-http.setResponseCallback(http.expectedStatuses({ min: 200, max: 299 }, 402, 409));
-
-const transientCodes = ['attempt_in_progress', 'payment_in_progress', 'sale_not_open'];
+const reservations = [`/v1/sales/${sale}/reservations`, 'POST /v1/sales/{sale}/reservations'];
 
 let serial = 0;
 
@@ -36,28 +17,39 @@ export function newKey(buyer, act) {
   return `k6-${buyer}-${act}-${serial}`;
 }
 
-// Buyer is one person with one token.
+// readSale gives the sale's public page, or null. It needs no buyer. A script's
+// setup reads it as step `setup`, so that an engine's first answer is not
+// counted among those that buyers get.
+export function readSale(step = 'sale') {
+  const r = insist(step, 'GET', `/v1/sales/${sale}`, 'GET /v1/sales/{sale}', null, {});
+  settle(step, r, r.status === 200);
+  return r.status === 200 ? body(r) : null;
+}
+
+// Buyer is one person with one token, and with an admission once they have one.
 export class Buyer {
   constructor(id) {
     this.id = id;
     this.token = token(id);
+    this.admission = null;
+  }
+
+  ask(lines, key) {
+    return { key, body: { lines }, headers: this.admission ? { 'Admission-Token': this.admission } : {} };
   }
 
   // reserve gives the reservation, or null if the answer was a no. The key is
   // given only to repeat an earlier request.
   reserve(lines, key) {
     const began = Date.now();
-    const r = insist('reserve', 'POST', `/v1/sales/${sale}/reservations`, 'POST /v1/sales/{sale}/reservations', this.token, {
-      key: key || newKey(this.id, 'reserve'),
-      body: { lines },
-    });
+    const r = insist('reserve', 'POST', ...reservations, this.token, this.ask(lines, key || newKey(this.id, 'reserve')));
     const b = body(r);
     if (r.status === 201 || r.status === 200) {
       settle('reserve', r, b.state === 'held');
       check(b, {
         'a hold is the buyer\'s own': (x) => x.buyer === this.id && x.sale === sale,
         'a hold has the lines asked for': (x) => sameLines(x.lines, lines),
-        'a hold has a deadline ahead': (x) => Date.parse(x.expires_at) > Date.now(),
+        'a hold has a deadline ahead': (x) => Date.parse(x.expires_at) > began, // of the request: a slow answer is another matter
       });
       if (!key) m.holds.add(1);
       return b;
@@ -71,9 +63,22 @@ export class Buyer {
     return null;
   }
 
-  // checkout pays, does what the bank asks for, polls if it must, and gives the
-  // order; null if there is none.
-  checkout(reservation, paymentMethod) {
+  // clickTwice sends one request twice at the same moment, and repeats it: there
+  // must be one hold, whoever was first.
+  clickTwice(lines) {
+    const key = newKey(this.id, 'reserve');
+    const pair = sendAtOnce(2, 'reserve', 'POST', ...reservations, this.token, this.ask(lines, key));
+    const hold = this.reserve(lines, key);
+    if (!hold) return null;
+    m.holds.add(1);
+    const made = pair.filter((r) => r.status === 201 || r.status === 200).map((r) => body(r).id);
+    check(made, { 'two clicks make one hold': (ids) => ids.every((id) => id === hold.id) });
+    return hold;
+  }
+
+  // checkout pays, does what the bank asks for (or fails to: how is 'fail'), polls
+  // if it must, and gives the order; null if there is none.
+  checkout(reservation, paymentMethod, how = 'complete') {
     const headers = wait === '' ? {} : { Prefer: `wait=${wait}` };
     const pay = {
       key: newKey(this.id, 'checkout'),
@@ -86,7 +91,7 @@ export class Buyer {
     if (r.status === 200 && b.next_action) {
       settle('checkout', r, true);
       m.actions.add(1);
-      if (!act(b.next_action)) return null;
+      if (!atBank(b.next_action, how)) return null;
       r = ask(); // the same request, with its key, tells what came of it
       for (let i = 0; r.status === 200 && body(r).next_action && i < maxRetries; i += 1) { // somebody else is asking just now
         sleep(0.2);
@@ -152,91 +157,28 @@ export class Buyer {
     const r = insist('release', 'DELETE', `/v1/reservations/${reservation.id}`, 'DELETE /v1/reservations/{id}', this.token, {});
     const ok = r.status === 200 && body(r).state === 'released';
     settle('release', r, ok);
+    if (ok && !reservation.gone) m.released.add(1);
+    reservation.gone = true;
     return ok;
   }
-}
 
-// act does the buyer's part at the sandbox's bank page, without the buyer's token.
-// Other banks are for people: then the checkout ends here, as it does for a
-// buyer who walks away.
-function act(next) {
-  if (!/\/3ds\/[^/?#]+$/.test(next.url || '')) return false;
-  const r = http.post(`${next.url}/complete`, null, {
-    headers: { Accept: 'application/json' },
-    redirects: 0,
-    responseCallback: expected.action,
-    tags: { step: 'action', name: 'POST {next_action}/complete' },
-  });
-  settle('action', r, r.status === 200);
-  return r.status === 200;
-}
-
-// readSale gives the sale's public page, or null. It needs no buyer. A script's
-// setup reads it as step `setup`, so that an engine's first answer is not
-// counted among those that buyers get.
-export function readSale(step = 'sale') {
-  const r = send(step, 'GET', `/v1/sales/${sale}`, 'GET /v1/sales/{sale}', null, {});
-  settle(step, r, r.status === 200);
-  return r.status === 200 ? body(r) : null;
-}
-
-// insist repeats a request, unchanged, while its answer is transient and
-// patience lasts: an answer that never came may have been a yes.
-function insist(step, method, path, name, jwt, opts) {
-  for (let i = 0, backoff = 0.1; ; i += 1, backoff *= 2) {
-    const r = send(step, method, path, name, jwt, opts);
-    if (!transient(r) || i >= maxRetries || retryAfter(r) > maxRetryAfter) return r;
-    m.retries.add(1, { step, code: code(r) });
-    sleep((retryAfter(r) || backoff) * (1 + Math.random() / 10));
+  // storm asks as a page without manners does: copies of one request at once, again
+  // at once, whatever Retry-After says. It gives the hold, or null after so many rounds.
+  storm(lines, copies, rounds) {
+    const key = newKey(this.id, 'reserve');
+    for (let i = 0; i < rounds; i += 1) {
+      const answers = sendAtOnce(copies, 'reserve', 'POST', ...reservations, this.token, this.ask(lines, key));
+      const last = answers.find((r) => !transient(r));
+      if (!last) continue;
+      settle('reserve', last, last.status === 201 || last.status === 200 || ['sold_out', 'buyer_limit'].includes(code(last)));
+      const made = answers.filter((r) => r.status === 201 || r.status === 200).map((r) => body(r));
+      check(made, { 'a storm of one request makes one hold': (all) => all.every((b) => b.id === all[0].id) });
+      if (made.length === 0) return null;
+      m.holds.add(1);
+      return made[0];
+    }
+    return null;
   }
-}
-
-function send(step, method, path, name, jwt, opts) {
-  const headers = Object.assign({}, opts.headers);
-  if (jwt) headers.Authorization = `Bearer ${jwt}`;
-  if (opts.key) headers['Idempotency-Key'] = opts.key;
-  if (opts.body) headers['Content-Type'] = 'application/json';
-  return http.request(method, api + path, opts.body ? JSON.stringify(opts.body) : null, {
-    headers,
-    redirects: 0,
-    responseCallback: expected[step],
-    tags: { step, name },
-  });
-}
-
-function transient(r) {
-  return r.status === 0 || r.status === 429 || r.status >= 500 || (r.status === 409 && transientCodes.includes(code(r)));
-}
-
-// settle notes a step's last answer.
-function settle(step, r, ok) {
-  m.unexpected.add(!ok, { step, code: code(r) });
-  if (!ok) console.error(`${step}: status ${r.status} ${code(r)} ${r.error || ''}`);
-}
-
-function code(r) {
-  const b = body(r);
-  return b.code || b.state || (b.next_action ? 'next_action' : '') || r.error_code.toString();
-}
-
-function body(r) {
-  try {
-    return (r.body && JSON.parse(r.body)) || {};
-  } catch (_) {
-    return {};
-  }
-}
-
-// retryAfter is in seconds; the engine never sends a date.
-function retryAfter(r) {
-  return Math.max(Number(r.headers['Retry-After']) || 0, 0);
-}
-
-// here gives the path of a Location at the API itself: a buyer's token goes nowhere else.
-function here(location) {
-  if (!location) return null;
-  if (location.startsWith(`${api}/`)) return location.slice(api.length);
-  return location.startsWith('/') && !location.startsWith('//') ? location : null;
 }
 
 function sameLines(a, b) {

@@ -2,7 +2,7 @@
 
 import crypto from 'k6/crypto';
 import encoding from 'k6/encoding';
-import { buyerKey } from './config.js';
+import { audience, buyerKey } from './config.js';
 
 const header = part({ alg: 'HS256', typ: 'JWT' });
 const lifetime = 3600; // seconds
@@ -14,6 +14,6 @@ function part(value) {
 // token signs for one buyer. The buyer's id is opaque to the engine.
 export function token(buyer) {
   const now = Math.floor(Date.now() / 1000);
-  const signed = `${header}.${part({ sub: buyer, aud: 'flashsale', iat: now, exp: now + lifetime })}`;
+  const signed = `${header}.${part({ sub: buyer, aud: audience, iat: now, exp: now + lifetime })}`;
   return `${signed}.${crypto.hmac('sha256', buyerKey, signed, 'base64rawurl')}`;
 }

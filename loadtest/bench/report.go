@@ -88,6 +88,7 @@ func (w *world) report(ctx context.Context, rounds []values, todo []measure, mis
 
 // summarise turns rounds into figures: ratios within a round first, then their median.
 func summarise(rounds []values, todo []measure, missing, failed map[string]string) Report {
+	settlePeaks(rounds)
 	r := Report{Ratios: map[string]*Spread{}, Missing: map[string]string{}, Failed: []string{}, Goals: map[string]Judged{}, Measurements: map[string]Measurement{}}
 	ran := map[string]bool{}
 	for _, m := range todo {
