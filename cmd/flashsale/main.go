@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/flashsale-engine/flashsale/internal/redact"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Exit statuses. Scripts may rely on them.
@@ -62,7 +63,7 @@ type CLI struct {
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
-	Trace    traceCmd    `cmd:"" help:"Tell support what became of a buyer."`
+	Trace    traceCmd    `cmd:"" help:"Show traces of requests, or tell support what became of a buyer."`
 	Data     dataCmd     `cmd:"" help:"Keys of buyers' contact data, and erasing it."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Solve    solveCmd    `cmd:"" help:"Solve a challenge for trying things, as a page would."`
@@ -138,10 +139,11 @@ func logger(w io.Writer, level, format string) *slog.Logger {
 	var l slog.Level
 	_ = l.UnmarshalText([]byte(level)) // the flag's enum admits no other
 	o := &slog.HandlerOptions{Level: l}
+	var h slog.Handler = slog.NewTextHandler(w, o)
 	if format == "json" {
-		return slog.New(redact.Handler{Handler: slog.NewJSONHandler(w, o)})
+		h = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(redact.Handler{Handler: slog.NewTextHandler(w, o)})
+	return slog.New(telemetry.LogHandler{Handler: redact.Handler{Handler: h}})
 }
 
 func version() string {
