@@ -159,11 +159,18 @@ type saleStatusCmd struct {
 	Admin
 	Sale   string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
 	Shards bool   `help:"Show every shard, and the transfers between them."`
+	Watch  bool   `help:"Go on showing it, as it changes."`
 }
 
 func (c *saleStatusCmd) Run(w *world) error {
 	if c.Sale == "" {
 		c.Sale = "demo"
+	}
+	if c.Watch {
+		if c.Shards {
+			return fail(exitUsage, "--watch and --shards: one of them")
+		}
+		return watchSale(w, &c.Admin, c.Sale)
 	}
 	if c.Shards {
 		var v shardStatus
