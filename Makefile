@@ -68,6 +68,11 @@ crowd: build ## a million wait for 20,000 units at a real server, judged; bin/cr
 	@scripts/deps.sh demo
 	bin/flashsale loadtest crowd --picture bin/crowd.svg --summary bin/crowd.json $(ARGS)
 
+.PHONY: blackfriday
+blackfriday: build ## Black Friday, rehearsed on real parts: spike, day, retry storm, payment outage, sell-out; bin/blackfriday.html: 8 minutes
+	@scripts/deps.sh
+	bin/flashsale loadtest blackfriday --html bin/blackfriday.html --report bin/blackfriday.json $(ARGS)
+
 .PHONY: failover
 failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
 	@scripts/deps.sh
