@@ -253,11 +253,9 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
 }
 
 func (s *Server) getOrder(w http.ResponseWriter, r *http.Request) error {
-	id, ok := engine.ParseOrderID(r.PathValue("id"))
-	if !ok {
-		if id, ok = engine.ParseReservationID(r.PathValue("id")); !ok {
-			return engine.E(engine.CodeNotFound, "no order %q", r.PathValue("id"))
-		}
+	id, err := namedReservation(r.PathValue("id"))
+	if err != nil {
+		return err
 	}
 	o, err := s.Orders.Order(r.Context(), id)
 	if err != nil {
@@ -265,6 +263,17 @@ func (s *Server) getOrder(w http.ResponseWriter, r *http.Request) error {
 	}
 	reply(w, http.StatusOK, orderView(o))
 	return nil
+}
+
+// namedReservation reads the id of an order or of a reservation.
+func namedReservation(text string) (engine.ReservationID, error) {
+	id, ok := engine.ParseOrderID(text)
+	if !ok {
+		if id, ok = engine.ParseReservationID(text); !ok {
+			return id, engine.E(engine.CodeNotFound, "no order %q", text)
+		}
+	}
+	return id, nil
 }
 
 func (s *Server) listOrders(w http.ResponseWriter, r *http.Request) error {

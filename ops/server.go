@@ -22,6 +22,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/problem"
+	"github.com/flashsale-engine/flashsale/ops/live"
 )
 
 // Role is what an admin token permits. Each includes the ones before it.
@@ -84,12 +85,13 @@ type Options struct {
 	Truth     Truth
 	Dead      DeadLetters
 	Ready     func(ctx context.Context) error
-	Breaker   func() string // the payment breaker's state
-	Breakers  Breakers      // all of them; nil: there are none
-	Gates     *Gates        // nil: its paths are not there
-	Rooms     Rooms         // nil: no sale has a waiting room
-	Contacts  Contacts      // nil: its path is not there
-	Buyers    Buyers        // nil: its path is not there
+	Breaker   func() string   // the payment breaker's state
+	Breakers  Breakers        // all of them; nil: there are none
+	Gates     *Gates          // nil: its paths are not there
+	Rooms     Rooms           // nil: no sale has a waiting room
+	Contacts  Contacts        // nil: its path is not there
+	Buyers    Buyers          // nil: its path is not there
+	Live      *live.Collector // nil: its path is not there, and the console shows nothing
 	Tokens    []Token
 	Staff     Staff // nil: the Tokens are all that is known
 	Gatherer  prometheus.Gatherer
@@ -150,13 +152,18 @@ func (s *Server) Serve(l net.Listener) error {
 }
 
 // Shutdown finishes what is in flight.
-func (s *Server) Shutdown(ctx context.Context) error { return s.http.Shutdown(ctx) }
+func (s *Server) Shutdown(ctx context.Context) error {
+	if s.Live != nil {
+		s.Live.Close() // who watches would be in flight for ever
+	}
+	return s.http.Shutdown(ctx)
+}
 
 func (s *Server) routes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"status": "ok"}) })
 	m.HandleFunc("GET /readyz", s.readyz)
-	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{}))
+	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	m.HandleFunc("GET /debug/pprof/", s.allow(Viewer, plain(pprof.Index)))
 	m.HandleFunc("GET /debug/pprof/profile", s.allow(Viewer, plain(pprof.Profile)))
 	m.HandleFunc("GET /debug/pprof/symbol", s.allow(Viewer, plain(pprof.Symbol)))
@@ -184,6 +191,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("GET /admin/v1/sales/{sale}/queue", s.allow(Viewer, s.getQueue))
 	m.HandleFunc("POST /admin/v1/sales/{sale}/queue", s.allow(Operator, s.steerQueue))
 	s.buyerRoutes(m)
+	s.liveRoutes(m)
 	m.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
 		s.fail(w, r, engine.E(engine.CodeNotFound, "no such path: %s", r.URL.Path))
 	})

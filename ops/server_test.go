@@ -44,11 +44,12 @@ var mayDo = map[string]string{
 	"GET /admin/v1/buyers/{buyer}/decisions": "viewer", "POST /admin/v1/buyers/{buyer}/erase": "owner",
 	"GET /admin/v1/sales/{sale}/queue": "viewer", "POST /admin/v1/sales/{sale}/queue": "operator",
 	"GET /admin/v1/sales/{sale}/shards": "viewer", "GET /admin/v1/sales/{sale}/holds": "viewer", "GET /admin/v1/sales/{sale}/orders": "viewer",
-	"GET /admin/v1/orders/{id}": "viewer", "DELETE /admin/v1/reservations/{id}": "operator", "POST /admin/v1/orders/{id}/refund": "owner",
+	"GET /admin/v1/orders/{id}": "viewer", "GET /admin/v1/orders/{id}/events": "viewer", "DELETE /admin/v1/reservations/{id}": "operator", "POST /admin/v1/orders/{id}/refund": "owner",
 	"GET /admin/v1/breakers": "viewer", "POST /admin/v1/breakers/{name}/{verb}": "operator",
 	"GET /admin/v1/payments": "viewer", "GET /admin/v1/payments/{id}": "viewer", "POST /admin/v1/payments/{id}/resolve": "operator",
 	"GET /admin/v1/verify": "viewer", "POST /admin/v1/verify/fix": "owner", "GET /admin/v1/audit/verify": "viewer", "GET /admin/v1/audit/head": "viewer",
 	"GET /admin/v1/dead-letters": "viewer", "POST /admin/v1/dead-letters/{id}/retry": "operator", "POST /admin/v1/dead-letters/{id}/drop": "operator",
+	"GET /console/": "", "GET /admin/v1/me": "viewer", "GET /admin/v1/live": "viewer",
 	"GET /admin/v1/gate": "viewer", "POST /admin/v1/gate/rebuild": "operator",
 }
 
@@ -135,7 +136,7 @@ func TestEveryAdminAnswerTellsBrowsersAndCachesToKeepOff(t *testing.T) {
 	s, _ := serving(t)
 	for _, secure := range []bool{false, true} {
 		s.Secure = secure
-		for _, path := range []string{"/healthz", "/metrics", "/admin/v1/sales", "/admin/v1/sales/none", "/nowhere", "/debug/pprof/symbol"} {
+		for _, path := range []string{"/healthz", "/metrics", "/admin/v1/sales", "/admin/v1/sales/none", "/nowhere", "/debug/pprof/symbol", "/console/", "/console/main.js", "/admin/v1/live"} {
 			h := s.ask("GET", path, secretOf(Viewer), "").Header()
 			if h.Get("Cache-Control") != "no-store" || h.Get("X-Content-Type-Options") != "nosniff" || !strings.Contains(h.Get("Content-Security-Policy"), "frame-ancestors 'none'") || (h.Get("Strict-Transport-Security") != "") != secure {
 				t.Errorf("%s: %v", path, h)

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/ops/live"
 )
 
 // world is behind the listener: one draft sale, and nothing else to be found.
@@ -113,8 +114,10 @@ func serving(tb testing.TB) (*Server, *world) {
 	for name, role := range roleNames {
 		tokens = append(tokens, Token{name, role, secretOf(role)})
 	}
+	look := live.New(live.Sources{Active: func() []*engine.Sale { return nil }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+	tb.Cleanup(look.Close)
 	s, err := New(Options{Lifecycle: &engine.Lifecycle{Store: w, Clock: clock{}, Log: slog.New(slog.DiscardHandler)}, Orders: orderBook{w}, Payments: paying{w}, Resolver: paying{w}, Truth: truth{w}, Dead: dead{w},
-		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Contacts: people{w}, Buyers: people{w}, Tokens: tokens, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Contacts: people{w}, Buyers: people{w}, Live: look, Tokens: tokens, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -143,3 +146,7 @@ func (p people) Erase(_ context.Context, buyer string, _ engine.Act) (int64, err
 }
 
 func (people) Story(context.Context, string, string, bool) (Story, error) { return Story{}, nil }
+
+func (people) TimeLine(context.Context, engine.ReservationID) (TimeLine, error) {
+	return TimeLine{}, nil
+}

@@ -13,6 +13,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/redisdb"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Gate is Redis' view of all sales. It implements engine.Gate, GateReader,
@@ -229,8 +230,15 @@ func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.Reservatio
 // answered, by a refusal too; see lane.do.
 func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (*op, error) {
 	k := o.kind // o is given away
-	o, err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
-	return o, g.judged(k, o, err)
+	var span telemetry.Span
+	if g.opt.Trace != nil && telemetry.Of(ctx).On() {
+		_, span = telemetry.Start(ctx, "gate "+kinds[k])
+		o.span = span
+	}
+	o, err := g.lane(s, shardOf(s, o.buyer)).do(ctx, o)
+	err = g.judged(k, o, err)
+	span.End(err)
+	return o, err
 }
 
 // judged turns a refusal into an error, and counts.

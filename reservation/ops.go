@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // kind is what an operation does; the values are the script's.
@@ -37,6 +38,7 @@ type op struct {
 	stage  atomic.Int32
 	done   chan struct{}   // filled once answered
 	until  context.Context // when it has ended before the operation is sent, it is not sent
+	span   telemetry.Span  // of its request's trace
 	group  *group          // whose answer it is, if not one caller's
 	index  int             // in the group
 	later  later           // who hears the answer, if nobody waits for it

@@ -41,6 +41,7 @@ type ready struct {
 	Sandbox    string            `json:"sandbox,omitempty"`
 	Postgres   string            `json:"postgres,omitempty"`
 	DataDir    string            `json:"data_dir,omitempty"`
+	TraceFile  string            `json:"trace_file,omitempty"`
 	PID        int               `json:"pid"`
 	Started    time.Time         `json:"started"`
 }

@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/flashsale-engine/flashsale/internal/redact"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Exit statuses. Scripts may rely on them.
@@ -62,7 +63,7 @@ type CLI struct {
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
-	Trace    traceCmd    `cmd:"" help:"Tell support what became of a buyer."`
+	Trace    traceCmd    `cmd:"" help:"Show traces of requests, or tell support what became of a buyer."`
 	Data     dataCmd     `cmd:"" help:"Keys of buyers' contact data, and erasing it."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Solve    solveCmd    `cmd:"" help:"Solve a challenge for trying things, as a page would."`
@@ -88,12 +89,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) (status int) {
 	var cli CLI
 	leave := -1
-	parser, err := kong.New(&cli, kong.Name("flashsale"),
-		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
-		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
+	parser, err := newParser(&cli, stdout, stderr, func(code int) { leave = code; panic(leaving{}) })
 	if err != nil {
 		fmt.Fprintln(stderr, "flashsale:", err)
 		return exitUsage
@@ -125,6 +121,14 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	return exitOK
 }
 
+func newParser(cli *CLI, stdout, stderr io.Writer, leave func(code int)) (*kong.Kong, error) {
+	return kong.New(cli, kong.Name("flashsale"),
+		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
+		kong.Vars{"version": version()}, kong.Writers(stdout, stderr), kong.Exit(leave))
+}
+
 type leaving struct{}
 
 // world is what a command may touch.
@@ -138,10 +142,11 @@ func logger(w io.Writer, level, format string) *slog.Logger {
 	var l slog.Level
 	_ = l.UnmarshalText([]byte(level)) // the flag's enum admits no other
 	o := &slog.HandlerOptions{Level: l}
+	var h slog.Handler = slog.NewTextHandler(w, o)
 	if format == "json" {
-		return slog.New(redact.Handler{Handler: slog.NewJSONHandler(w, o)})
+		h = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(redact.Handler{Handler: slog.NewTextHandler(w, o)})
+	return slog.New(telemetry.LogHandler{Handler: redact.Handler{Handler: h}})
 }
 
 func version() string {

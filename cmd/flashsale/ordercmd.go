@@ -110,6 +110,8 @@ func (c *holdReleaseCmd) Run(w *world) error {
 type orderCmd struct {
 	Show orderShowCmd `cmd:"" help:"Show one order from the record, by order or reservation id."`
 	Ls   orderLsCmd   `cmd:"" help:"List a sale's newest orders."`
+
+	Trace orderTraceCmd `cmd:"" help:"Tell the way of one order, from reservation to capture, with its trace if there is one."`
 }
 
 type orderShowCmd struct {

@@ -1,0 +1,34 @@
+package main
+
+import (
+	"context"
+
+	"github.com/flashsale-engine/flashsale/ops/live"
+	"github.com/flashsale-engine/flashsale/orders/record"
+)
+
+// openLive makes what the console and the terminal look at.
+func (n *node) openLive() *live.Collector {
+	audit := record.NewAudit(n.db)
+	acts := func(ctx context.Context, most int) ([]live.Event, error) {
+		list, err := audit.Acts(ctx, most)
+		out := make([]live.Event, 0, len(list))
+		for _, a := range list {
+			out = append(out, live.Event{At: a.At, Kind: actKind(a.Act.Actor), What: a.Act.Name, Target: a.Target, Who: a.Act.Actor, Why: a.Act.Reason})
+		}
+		return out, err
+	}
+	return live.New(live.Sources{Node: n.replies.Node(), Active: n.cache.Active, All: n.sales.List, Counters: n.gate.Counters, Room: n.desk.View,
+		Fast: n.truth.VerifyFast, Full: n.truth.Verify, Acts: acts, Metrics: n.reg, Log: n.log})
+}
+
+// actKind says whose an act is: an operator's, the clock's, or the engine's own.
+func actKind(actor string) string {
+	switch actor {
+	case "clock":
+		return "clock"
+	case "keeper", "engine":
+		return "repair"
+	}
+	return "act"
+}
