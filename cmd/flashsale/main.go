@@ -57,6 +57,7 @@ type CLI struct {
 	Conf     configCmd   `cmd:"" name:"config" help:"Check or print the configuration."`
 	Sandbox  sandboxCmd  `cmd:"" help:"Run the sandbox payment provider alone."`
 	Sale     saleCmd     `cmd:"" help:"Create sales and move them through their states."`
+	Top      topCmd      `cmd:"" help:"Watch everything in the terminal, as the console shows it."`
 	Stock    stockCmd    `cmd:"" help:"Change stock."`
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
 	Gate     gateCmd     `cmd:"" help:"Show how the gates stand, and rebuild lost ones from the record."`
