@@ -128,6 +128,11 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	@scripts/deps.sh demo
 	bin/flashsale bench $(ARGS)
 
+.PHONY: capacity
+capacity: build ## measures a ladder of loads with a real Kafka and fits bin/model.json, for `flashsale capacity plan --model`: minutes
+	@scripts/deps.sh
+	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
+
 .PHONY: k6
 k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
