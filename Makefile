@@ -78,6 +78,11 @@ faults: build ## each fault alone: what buyers are told, how long it hurts, and 
 	@scripts/deps.sh
 	bin/flashsale chaos --alone --rate 20 --parallel $(PARALLEL) --markdown docs/faults.md --keep-logs bin/faults-logs $(ARGS)
 
+.PHONY: gameday
+gameday: ## three incidents end to end: Redis lost, provider silent, writer stopped; alerts, runbooks, four zeros: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -tags gameday -timeout 20m -run TestGameDay -v ./cmd/flashsale $(ARGS)
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)

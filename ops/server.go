@@ -163,7 +163,7 @@ func (s *Server) routes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"status": "ok"}) })
 	m.HandleFunc("GET /readyz", s.readyz)
-	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{}))
+	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	m.HandleFunc("GET /debug/pprof/", s.allow(Viewer, plain(pprof.Index)))
 	m.HandleFunc("GET /debug/pprof/profile", s.allow(Viewer, plain(pprof.Profile)))
 	m.HandleFunc("GET /debug/pprof/symbol", s.allow(Viewer, plain(pprof.Symbol)))

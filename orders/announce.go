@@ -77,9 +77,9 @@ func (a *announcer) run() {
 }
 
 func (a *announcer) tell(node string, outcomes []engine.Outcome, of telemetry.Span) {
-	ctx, cancel := context.WithTimeout(of.Into(a.ctx), announcePatience)
+	ctx, cancel := context.WithTimeout(a.ctx, announcePatience)
 	defer cancel()
-	ctx, span := telemetry.Start(ctx, "reply", "node", node, "outcomes", len(outcomes))
+	ctx, span := of.After(ctx, "reply", "node", node, "outcomes", len(outcomes))
 	err := a.notifier.Notify(ctx, node, outcomes)
 	span.End(err)
 	if failing := err != nil; failing != a.failing {

@@ -90,12 +90,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) (status int) {
 	var cli CLI
 	leave := -1
-	parser, err := kong.New(&cli, kong.Name("flashsale"),
-		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
-		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
+	parser, err := newParser(&cli, stdout, stderr, func(code int) { leave = code; panic(leaving{}) })
 	if err != nil {
 		fmt.Fprintln(stderr, "flashsale:", err)
 		return exitUsage
@@ -125,6 +120,14 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 		return exitFound
 	}
 	return exitOK
+}
+
+func newParser(cli *CLI, stdout, stderr io.Writer, leave func(code int)) (*kong.Kong, error) {
+	return kong.New(cli, kong.Name("flashsale"),
+		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
+		kong.Vars{"version": version()}, kong.Writers(stdout, stderr), kong.Exit(leave))
 }
 
 type leaving struct{}

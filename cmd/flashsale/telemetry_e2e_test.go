@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/flashsale-engine/flashsale/internal/telemetry"
+	"github.com/flashsale-engine/flashsale/payment/sandbox"
 )
 
 const (
@@ -172,7 +173,7 @@ func TestHistogramsHaveTracesAsExamples(t *testing.T) {
 	p.sale("drop", 5, 2, "2m")
 	send("POST", p.ready.API+"/v1/sales/drop/reservations", token(t, "ann"), "cart", `{"lines":[{"sku":"A","quantity":1}]}`, "traceparent", tracedFrom).must(t, 201)
 	got := send(http.MethodGet, p.ready.Admin+"/metrics", "", "", "", "Accept", "application/openmetrics-text")
-	if !regexp.MustCompile(`flashsale_http_request_seconds_bucket\{[^}]*route="/v1/sales/\{sale\}/reservations"[^}]*\} \d+ # \{trace_id="`+tracedID+`"\}`).MatchString(got.Raw) {
+	if !regexp.MustCompile(`flashsale_http_request_seconds_bucket\{[^}]*route="/v1/sales/\{sale\}/reservations"[^}]*\} \d+ # \{trace_id="` + tracedID + `"\}`).MatchString(got.Raw) {
 		t.Error("no exemplar is in the metrics")
 	}
 }
@@ -184,7 +185,10 @@ func TestLogsNameTheTrace(t *testing.T) {
 	p.sale("drop", 5, 2, "2m")
 	ann := token(t, "ann")
 	id := p.reserve(ann, "drop", "cart").must(t, 201).text("id")
-	p.checkout(ann, id, "pay", "pm_sandbox_error", "traceparent", tracedFrom, "Prefer", "wait=0")
+	if err := r.box.SetControl(sandbox.Control{ErrorRate: 1, Ops: []sandbox.Op{sandbox.OpCapture}}); err != nil {
+		t.Fatal(err)
+	}
+	p.checkout(ann, id, "pay", "pm_card_visa", "traceparent", tracedFrom).must(t, 201) // and the capture fails, which is logged
 	eventually(t, "a line of the trace", func() (bool, string) {
 		for line := range strings.Lines(p.stderr.String()) {
 			var l struct {

@@ -3,6 +3,8 @@ package telemetry
 import (
 	"context"
 	"log/slog"
+
+	"go.opentelemetry.io/otel/trace"
 )
 
 // LogHandler adds trace_id and span_id to what is logged within a traced request.
@@ -10,9 +12,9 @@ type LogHandler struct{ slog.Handler }
 
 // Handle implements slog.Handler.
 func (h LogHandler) Handle(ctx context.Context, r slog.Record) error {
-	if s := Of(ctx); s.On() {
+	if c := trace.SpanContextFromContext(ctx); c.IsSampled() { // its span may have ended
 		r = r.Clone()
-		r.AddAttrs(slog.String("trace_id", s.TraceID()), slog.String("span_id", s.SpanID()))
+		r.AddAttrs(slog.String("trace_id", c.TraceID().String()), slog.String("span_id", c.SpanID().String()))
 	}
 	return h.Handler.Handle(ctx, r)
 }

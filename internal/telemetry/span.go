@@ -3,7 +3,6 @@ package telemetry
 import (
 	"context"
 	"fmt"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"go.opentelemetry.io/otel/attribute"
@@ -86,13 +85,12 @@ func (s Span) End(err error) {
 	s.span.End()
 }
 
-// Step notes a step that has ended already.
-func (s Span) Step(name string, began, ended time.Time, args ...any) {
+// After begins a step of a span that has ended, or is about to.
+func (s Span) After(ctx context.Context, name string, args ...any) (context.Context, Span) {
 	if !s.On() {
-		return
+		return ctx, Span{}
 	}
-	_, step := s.tracer().Start(trace.ContextWithSpan(context.Background(), s.span), name, trace.WithTimestamp(began), trace.WithAttributes(attributes(args)...))
-	step.End(trace.WithTimestamp(ended))
+	return start(trace.ContextWithSpan(ctx, s.span), s.tracer(), name, trace.SpanKindProducer, args)
 }
 
 // TraceID is the trace's; "" if there is none.
