@@ -128,6 +128,11 @@ k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
 
+.PHONY: agreement
+agreement: build ## do k6's breakpoint and loadtest find the same capacity? ROUNDS=3 of both in turns: minutes
+	@scripts/deps.sh
+	scripts/capacity-agreement.sh
+
 .PHONY: stripe-mock
 stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)
 	FLASHSALE_STRIPE_MOCK=$$(scripts/tool.sh stripe-mock) $(GO) test -count=1 -tags stripemock -run StripeMock ./payment $(ARGS)

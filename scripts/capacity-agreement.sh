@@ -19,6 +19,7 @@ k6=$(scripts/tool.sh k6)
 . scripts/k6-lib.sh
 breakpoint_defaults
 default WARM 5s
+case $PERCENTILE in 50 | 95 | 99) ;; *) echo "agreement: PERCENTILE $PERCENTILE: loadtest reports 50, 95 and 99" >&2; exit 2 ;; esac
 hold=${HOLD%s}
 out=k6/out/agreement
 rm -rf "$out"
@@ -56,7 +57,7 @@ for round in $(seq "${ROUNDS:-3}"); do
   ways=(by_k6 by_loadtest)
   [ $((round % 2)) = 1 ] || ways=(by_loadtest by_k6)
   for way in "${ways[@]}"; do
-    new_sale "$topic-$way-$round" "${breakpoint_terms[@]}"
+    new_sale "$topic-${way/_/-}-$round" "${breakpoint_terms[@]}"
     ${UNDER:-} bash -euo pipefail -c "$way $out/$way-$round"
     [ -s "$out/$way-$round" ] || { tail -5 "$out/$way-$round.log" >&2; echo "agreement: $way found no capacity; lower RATE" >&2; exit 1; }
     echo "round $round, $way: $(cat "$out/$way-$round") visitors per second"
