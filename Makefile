@@ -151,6 +151,11 @@ stripe-mock: ## our requests to Stripe against stripe-mock, which knows every pa
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
 
+.PHONY: e2e
+e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+	@scripts/deps.sh e2e
+	scripts/e2e.sh $(ARGS)
+
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars
 	@scripts/deps.sh
