@@ -84,7 +84,9 @@ func line(name string, colour int, r loadtest.Report, of func(loadtest.Second) f
 }
 
 // middle is where a second is drawn.
-func middle(r loadtest.Report, s loadtest.Second) float64 { return float64(s.At) + float64(max(r.Every, 1))/2 }
+func middle(r loadtest.Report, s loadtest.Second) float64 {
+	return float64(s.At) + float64(max(r.Every, 1))/2
+}
 
 // perSecond makes a count of a report's second a rate.
 func perSecond(r loadtest.Report, n int64) float64 { return float64(n) / max(float64(r.Every), 1) }
