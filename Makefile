@@ -68,6 +68,11 @@ crowd: build ## a million wait for 20,000 units at a real server, judged; bin/cr
 	@scripts/deps.sh demo
 	bin/flashsale loadtest crowd --picture bin/crowd.svg --summary bin/crowd.json $(ARGS)
 
+.PHONY: blackfriday
+blackfriday: build ## Black Friday, rehearsed on real parts: spike, day, retry storm, payment outage, sell-out; bin/blackfriday.html: 8 minutes
+	@scripts/deps.sh
+	bin/flashsale loadtest blackfriday --html bin/blackfriday.html --report bin/blackfriday.json $(ARGS)
+
 .PHONY: failover
 failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
 	@scripts/deps.sh
@@ -123,6 +128,11 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	@scripts/deps.sh demo
 	bin/flashsale bench $(ARGS)
 
+.PHONY: capacity
+capacity: build ## measures a ladder of loads with a real Kafka and fits bin/model.json, for `flashsale capacity plan --model`: minutes
+	@scripts/deps.sh
+	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
+
 .PHONY: k6
 k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
@@ -140,6 +150,11 @@ stripe-mock: ## our requests to Stripe against stripe-mock, which knows every pa
 .PHONY: compose-check
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
+
+.PHONY: e2e
+e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+	@scripts/deps.sh e2e
+	scripts/e2e.sh $(ARGS)
 
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars

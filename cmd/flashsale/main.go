@@ -72,9 +72,17 @@ type CLI struct {
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
 	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`
 	Loadtest struct {
-		Buyers loadtestCmd `cmd:"" default:"withargs" help:"Send buyers at a sale, open loop, and end with verify. The default."`
-		Crowd  crowdCmd    `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
+		Buyers      loadtestCmd    `cmd:"" default:"withargs" help:"Send buyers at a sale, open loop, and end with verify. The default."`
+		Blackfriday blackFridayCmd `cmd:"" help:"Black Friday, rehearsed: the whole day at an engine that is started for it, with a spike, a storm of retries, an outage of payments and the sell-out."`
+		Worker      loadWorkerCmd  `cmd:"" hidden:"" help:"A further process of a load test, which it starts itself."`
+		Compare     compareCmd     `cmd:"" help:"Put the reports of two runs beside each other, on a page."`
+		Crowd       crowdCmd       `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
 	} `cmd:"" help:"Send buyers at a sale, or a crowd through its waiting room."`
+	Capacity struct {
+		Fit      capacityFitCmd      `cmd:"" help:"Measure a ladder of loads here, and fit the model that plans are made of."`
+		Plan     capacityPlanCmd     `cmd:"" help:"From buyers, stock, window and p99 to nodes, shards, partitions, connections and money."`
+		Simulate capacitySimulateCmd `cmd:"" help:"Play a sale event by event, at sizes that no machine here can run."`
+	} `cmd:"" help:"What a sale takes, from what was measured."`
 	Bench benchCmd `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
 	Chaos chaosCmd `cmd:"" help:"Let faults happen under load on real parts, then compare the books: exit 1 if anybody was hurt."`
 
