@@ -76,12 +76,17 @@ function seen(step, r) {
 // the checkout ends here, as it does for a buyer who walks away.
 export function atBank(next, how) {
   if (!/\/3ds\/[^/?#]+$/.test(next.url || '')) return false;
-  const r = http.post(`${next.url}/${how}`, null, {
+  const ask = () => http.post(`${next.url}/${how}`, null, {
     headers: { Accept: 'application/json' },
     redirects: 0,
     responseCallback: expected.action,
     tags: { step: 'action', name: `POST {next_action}/${how}` },
   });
+  let r = ask();
+  for (let i = 0; transient(r) && i < maxRetries; i += 1) { // an answer that was lost, on a connection that had ended
+    sleep(0.2);
+    r = ask();
+  }
   settle('action', r, r.status === 200);
   return r.status === 200;
 }
