@@ -83,12 +83,15 @@ export function atBank(next, how) {
     tags: { step: 'action', name: `POST {next_action}/${how}` },
   });
   let r = ask();
-  for (let i = 0; transient(r) && i < maxRetries; i += 1) { // an answer that was lost, on a connection that had ended
+  let again = 0;
+  for (; transient(r) && again < maxRetries; again += 1) { // the answer was lost
     sleep(0.2);
     r = ask();
   }
-  settle('action', r, r.status === 200);
-  return r.status === 200;
+  // Pressed twice, the button is refused and changes nothing; the checkout tells what came of it.
+  const ok = r.status === 200 || (again > 0 && !transient(r));
+  settle('action', r, ok);
+  return ok;
 }
 
 export function transient(r) {
