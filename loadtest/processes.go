@@ -38,7 +38,7 @@ func (r *run) startWorkers(ctx context.Context) (all []*worker, err error) {
 	n := c.Processes
 	c.MaxInFlight, c.Connections = (c.MaxInFlight+n-1)/n, (c.Connections+n-1)/n
 	for i := range n {
-		w := &worker{part: i, cmd: exec.Command(c.Worker[0], c.Worker[1:]...)} //nolint:gosec // the caller's own program
+		w := &worker{part: i, cmd: exec.Command(c.Worker[0], c.Worker[1:]...)}
 		out, err := w.cmd.StdoutPipe()
 		if err == nil {
 			w.in, err = w.cmd.StdinPipe()

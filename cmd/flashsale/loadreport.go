@@ -55,8 +55,11 @@ func (c *compareCmd) Run(*world) error {
 		if err != nil {
 			return &exit{exitUsage, err}
 		}
-		if err := json.Unmarshal(text, &reports[i]); err != nil || reports[i].Run == "" {
-			return fail(exitUsage, "%s is not a load test's report: %v", name, err)
+		if err := json.Unmarshal(text, &reports[i]); err != nil {
+			return fail(exitUsage, "%s is not a load test's report: %w", name, err)
+		}
+		if reports[i].Run == "" {
+			return fail(exitUsage, "%s is not a load test's report", name)
 		}
 	}
 	return writeFile(c.HTML, func(w io.Writer) error {

@@ -135,7 +135,7 @@ func crowd(r loadtest.Report) (Figure, error) {
 
 // answered draws how often an answer came that one of the words tells, each second.
 func answered(r loadtest.Report, name string, colour int, is func(step, rest string) bool) (plot.Line, bool) {
-	any := false
+	seen := false
 	l := line(name, colour, r, func(s loadtest.Second) float64 {
 		var n int64
 		for what, count := range s.Answers {
@@ -144,10 +144,10 @@ func answered(r loadtest.Report, name string, colour int, is func(step, rest str
 				n += count
 			}
 		}
-		any = any || n > 0
+		seen = seen || n > 0
 		return perSecond(r, n)
 	})
-	return l, any
+	return l, seen
 }
 
 // classes are answers that mean the same to a buyer.
@@ -159,7 +159,7 @@ type class struct {
 
 func classes(r loadtest.Report, steps []string, all []class) (lines []plot.Line) {
 	for i, c := range all {
-		l, any := answered(r, c.name, c.colour, func(step, rest string) bool {
+		l, seen := answered(r, c.name, c.colour, func(step, rest string) bool {
 			if !slices.Contains(steps, step) {
 				return false
 			}
@@ -172,7 +172,7 @@ func classes(r loadtest.Report, steps []string, all []class) (lines []plot.Line)
 			}
 			return false
 		})
-		if any {
+		if seen {
 			l.Filled = i == 0
 			lines = append(lines, l)
 		}
@@ -204,16 +204,16 @@ func latency(r loadtest.Report) (Figure, error) {
 			colour int
 			of     func(loadtest.Latency) float64
 		}{{"p50", green, func(l loadtest.Latency) float64 { return l.P50 }}, {"p99", orange, func(l loadtest.Latency) float64 { return l.P99 }}, {"p99.9", red, func(l loadtest.Latency) float64 { return l.P999 }}} {
-			l, any := plot.Line{Name: q.name, Colour: q.colour}, false
+			l, seen := plot.Line{Name: q.name, Colour: q.colour}, false
 			for _, s := range r.Series {
 				for _, at := range s.Latency {
 					if at.Step == step {
-						any = true
+						seen = true
 						l.Points = append(l.Points, plot.Point{middle(r, s), q.of(at)})
 					}
 				}
 			}
-			if any {
+			if seen {
 				p.Lines = append(p.Lines, l)
 			}
 		}
