@@ -114,7 +114,7 @@ func (c *capacityNeed) model() (capacity.Model, error) {
 type capacityPlanCmd struct {
 	capacityNeed   `embed:""`
 	Asks           float64       `help:"Requests for stock of each buyer." default:"1"`
-	SKUs           float64       `help:"SKUs on offer." default:"1"`
+	SKUs           float64       `name:"skus" help:"SKUs on offer." default:"1"`
 	Peak           float64       `help:"The highest rate of arrivals by the mean." default:"1"`
 	P99            time.Duration `help:"What a reservation may take." default:"250ms"`
 	Load           float64       `help:"How full anything may be, of what it serves at most." default:"0.6"`

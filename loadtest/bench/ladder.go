@@ -87,9 +87,10 @@ type Climbed struct {
 // downwards in the next, so that a machine that changes its speed slowly changes it for
 // all of them; the reference between each two says how fast it was.
 func Climb(ctx context.Context, cfg Config, l Ladder) (out Climbed, err error) {
-	if cfg.Rounds, cfg.Window = max(1, l.Turns), l.Window; l.Turns < 1 || l.Window < 50*time.Millisecond {
+	if l.Turns < 1 || l.Window < 50*time.Millisecond {
 		return out, errors.New("at least one turn, and 50 ms per rung")
 	}
+	cfg.Rounds, cfg.Window = l.Turns, l.Window
 	began := time.Now()
 	w, err := newWorld(ctx, cfg)
 	if err != nil {

@@ -2,7 +2,6 @@ package bench
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net/http"
 	"os"
@@ -86,7 +85,7 @@ func (w *world) sell(ctx context.Context, s *server, sale Sale) (out Sold, err e
 	out.Generator = (ranFor(os.Getpid()) - used).Seconds() / float64(max(1, out.Arrivals))
 	out.SellOut = time.Unix(0, last.Load()).Sub(out.StartedAt).Seconds()
 	if out.Dropped > 0 || out.Failed > 0 || out.Holds > int64(sale.Stock) {
-		return out, errors.Join(fmt.Errorf("bench: %d arrivals were dropped, %d failed, %d units of %d were held: %v", out.Dropped, out.Failed, out.Holds, sale.Stock, out.Failures))
+		return out, fmt.Errorf("bench: %d arrivals were dropped, %d failed, %d units of %d were held: %v", out.Dropped, out.Failed, out.Holds, sale.Stock, out.Failures)
 	}
 	return out, s.allCaptured(ctx, 250*time.Millisecond)
 }

@@ -124,7 +124,6 @@ func (s *sim) commit(at int32) {
 
 func (s *sim) end(who int32) {
 	b := s.buyers[who]
-	s.buyers[who].node = b.node
 	s.work(s.nodes[b.node], s.cost.checkout/2, done, 0)
 	record(s.pay, s.now+s.cost.checkout/2-b.due)
 	if s.out.Orders == 0 {

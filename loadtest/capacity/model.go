@@ -181,8 +181,9 @@ func (m Model) check() error {
 			return fmt.Errorf("capacity: the model's %s is %v", name, *e)
 		}
 	}
-	for _, name := range []string{"lambda", "refuse", "redis_op", "write_order", "hold_bytes"} {
-		if m.estimates()[name].Value == 0 {
+	for name, v := range map[string]float64{"throughput": m.Lambda.Value, "refusals": m.Refuse.Value, "cost in Redis": m.RedisHold(1), "order writer": m.WriteCall.Value + m.WriteOrder.Value,
+		"memory": m.HoldBytes.Value, "range": min(m.Measures.AtOnce, m.Measures.PerCall, m.Measures.OrderRate)} {
+		if v <= 0 {
 			return fmt.Errorf("capacity: the model has no %s", name)
 		}
 	}

@@ -116,8 +116,8 @@ func Make(m Model, n Need) (Plan, error) {
 	if err := n.check(); err != nil {
 		return Plan{}, fmt.Errorf("capacity: %w", err)
 	}
-	p := make1(m, n)
-	worst := make1(m.worst(), n)
+	p := planFor(m, n)
+	worst := planFor(m.worst(), n)
 	p.Worst = &Sizes{worst.Nodes, worst.Shards, worst.Postgres, worst.Kafka, worst.Aside}
 	return p, nil
 }
@@ -131,7 +131,7 @@ func (m Model) worst() Model {
 	return m
 }
 
-func make1(m Model, n Need) Plan {
+func planFor(m Model, n Need) Plan {
 	p := Plan{Need: n, Impossible: []string{}}
 	p.Arrivals = n.Buyers * n.Asks / n.Window.Seconds() * n.Peak
 	p.Decisions = p.Arrivals
@@ -200,7 +200,8 @@ func (p *Plan) nodes(m Model) {
 	holds, refusals := p.Decisions/m.NodeMost(), max(p.Arrivals-p.Decisions, 0)*m.Refuse.Value
 	after := p.Arrivals * m.Refuse.Value // everybody, once it is sold out
 	busy := max(holds+refusals, after) + orders
-	least := max(1, int(math.Ceil(busy/n.Headroom/float64(n.Processors))))
+	p.ToProvider = p.Orders * n.Provider.Seconds() // each node has a bulkhead before it
+	least := max(1, int(math.Ceil(max(busy/float64(n.Processors), p.ToProvider/providerMost)/n.Headroom)))
 	p.Nodes = least
 	for p.Nodes = least; ; p.Nodes = p.Nodes + 1 + p.Nodes/20 {
 		p.latency(m, busy)
@@ -232,13 +233,8 @@ func (p *Plan) record(m Model) {
 	asides := max(p.Writers, (p.Aside+n.Processors-1)/n.Processors)
 	p.ToPostgres, p.BusyPG = (p.Nodes+asides)*pgPool, p.Orders*m.PGHeld.Value
 	p.ToRedis = (p.Nodes + asides) * redisPool
-	p.ToProvider = p.Orders * n.Provider.Seconds()
 	p.Loads = append(p.Loads, Load{"calls to the payment provider", p.ToProvider / float64(p.Nodes*providerMost)},
 		Load{"connections to Postgres", p.BusyPG / float64(p.ToPostgres)})
-	// A crowd's payments pass through the nodes' bulkheads: more nodes, not more time.
-	if more := int(math.Ceil(p.ToProvider / n.Headroom / providerMost)); more > p.Nodes {
-		p.Impossible = append(p.Impossible, fmt.Sprintf("%.0f payments at once: %d nodes have %d each (--payment-max); it takes %d nodes, or buyers who pay over a longer time", p.ToProvider, p.Nodes, providerMost, more))
-	}
 }
 
 func (p *Plan) memory(m Model, sold float64) {

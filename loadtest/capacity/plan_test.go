@@ -66,6 +66,15 @@ func TestWhoAsksForMoreGetsNoSmallerPlan(t *testing.T) {
 	})
 }
 
+func TestEnoughNodesStandBeforeTheProvider(t *testing.T) {
+	n := need()
+	n.Stock, n.Hesitate, n.Provider = 400_000, 0, time.Minute
+	p, err := Make(fitted(t), n)
+	if err != nil || p.ToProvider < 100_000 || float64(p.Nodes)*providerMost*n.Headroom < p.ToProvider {
+		t.Errorf("%d nodes for %.0f calls at once: %v", p.Nodes, p.ToProvider, err)
+	}
+}
+
 func TestATighterP99TakesNoFewerNodesOrIsSaidToBeImpossible(t *testing.T) {
 	m := fitted(t)
 	last := 0
@@ -97,9 +106,8 @@ func TestATighterP99TakesNoFewerNodesOrIsSaidToBeImpossible(t *testing.T) {
 func TestWhatCannotBeIsSaidWithItsReason(t *testing.T) {
 	m := fitted(t)
 	for why, change := range map[string]func(*Need){
-		"at most 64":       func(n *Need) { n.Buyers, n.Window = 1e9, time.Second },
-		"shards decide":    func(n *Need) { n.Buyers, n.Shards = 1e8, 1 },
-		"payments at once": func(n *Need) { n.Stock, n.Hesitate, n.Provider = 400_000, 0, time.Minute },
+		"at most 64":    func(n *Need) { n.Buyers, n.Window = 1e9, time.Second },
+		"shards decide": func(n *Need) { n.Buyers, n.Shards = 1e8, 1 },
 	} {
 		n := need()
 		change(&n)

@@ -2,6 +2,7 @@ package capacity
 
 import (
 	"math/rand/v2"
+	"sync"
 	"testing"
 	"time"
 
@@ -54,7 +55,8 @@ func climb(seed uint64, noise float64) bench.Climbed {
 		}
 		for _, share := range l.Purchases {
 			x := share * 500
-			add(bench.Rung{Kind: bench.Buying, Turn: turn, Step: x, Rate: x, Writes: x / 4, WriteS: near(x / 4 * (truth.write + 4*truth.writeMore)), Held: x * 5e-3, Grown: x * 2000, Payed: 0.02,
+			n := 1 + x/50 // orders of a transaction
+			add(bench.Rung{Kind: bench.Buying, Turn: turn, Step: x, Rate: x, Writes: x / n, WriteS: near(x / n * (truth.write + n*truth.writeMore)), Held: x * 5e-3, Grown: x * 2000, Payed: 0.02,
 				Second:  load.Latency{Mean: 90_000},
 				Latency: load.Latency{Mean: 95_000}, CPU: map[string]float64{bench.PartAPI: truth.api.at(x), bench.PartAside: truth.aside.at(x), bench.PartRedis: truth.paid,
 					bench.PartKafka: truth.kafka.at(x), bench.PartPostgres: truth.postgres.at(x)}})
@@ -72,9 +74,12 @@ func climb(seed uint64, noise float64) bench.Climbed {
 	return c
 }
 
+var fitOnce = sync.OnceValues(func() (Model, error) { return Fit(climb(1, 0.02), 1) })
+
+// fitted is the model of that machine.
 func fitted(t testing.TB) Model {
 	t.Helper()
-	m, err := Fit(climb(1, 0.02), 1)
+	m, err := fitOnce()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -106,8 +111,8 @@ func TestAFitFindsTheMachineThatMadeTheMeasurements(t *testing.T) {
 
 func TestAReferenceIsUsedOnlyWhereItTellsHowFastTheMachineWas(t *testing.T) {
 	c := climb(2, 0.01)
-	if m, err := Fit(c, 1); err != nil || m.Settings.Scaled {
-		t.Errorf("a reference that is noise was believed: %v, %v", m.Settings, err)
+	if scale, spread, by := worthScaling(c); scale {
+		t.Errorf("a reference that is noise was believed: %v instead of %v", by, spread)
 	}
 	for i := range c.Rungs { // now a machine that is twice as slow in every other turn, reference included
 		if c.Rungs[i].Turn%2 == 1 {
@@ -117,8 +122,8 @@ func TestAReferenceIsUsedOnlyWhereItTellsHowFastTheMachineWas(t *testing.T) {
 			}
 		}
 	}
-	if m, err := Fit(c, 1); err != nil || !m.Settings.Scaled {
-		t.Errorf("a reference that explains everything was not believed: %v, %v", m.Settings, err)
+	if scale, spread, by := worthScaling(c); !scale {
+		t.Errorf("a reference that explains everything was not believed: %v instead of %v", by, spread)
 	}
 }
 
