@@ -79,10 +79,12 @@ func (a *Admin) watch(w *world, once bool, draw func(*live.Live) string) error {
 		switch {
 		case w.Err() != nil || errors.Is(err, errEnough):
 			return nil
+		case last != nil && !once && errors.Is(err, errEnded): // as streams do now and then: it is asked for again
 		case last == nil || once || errors.As(err, &x) && x.status == exitFound: // it was refused
 			return err
+		default:
+			fmt.Fprintf(w.stderr, "connection lost; these figures are of %s. Trying again.\n", last.At.Format(time.TimeOnly))
 		}
-		fmt.Fprintf(w.stderr, "connection lost; these figures are of %s. Trying again.\n", last.At.Format(time.TimeOnly))
 		select {
 		case <-w.Done():
 			return nil
@@ -91,7 +93,10 @@ func (a *Admin) watch(w *world, once bool, draw func(*live.Live) string) error {
 	}
 }
 
-var errEnough = errors.New("enough")
+var (
+	errEnough = errors.New("enough")
+	errEnded  = errors.New("the node has ended the connection")
+)
 
 // screen clears the terminal before a text that replaces another.
 func screen(once bool, text string) string {
@@ -126,7 +131,10 @@ func (a *Admin) snapshots(ctx context.Context, each func(*live.Live) error) erro
 			return err
 		}
 	}
-	return errors.Join(lines.Err(), &exit{exitUnavailable, errors.New("the node has ended the connection")})
+	if err := lines.Err(); err != nil {
+		return &exit{exitUnavailable, fmt.Errorf("the connection to the node is lost: %w", err)}
+	}
+	return errEnded
 }
 
 // pick gives the sale of a name, or the one that matters most.
