@@ -68,6 +68,11 @@ crowd: build ## a million wait for 20,000 units at a real server, judged; bin/cr
 	@scripts/deps.sh demo
 	bin/flashsale loadtest crowd --picture bin/crowd.svg --summary bin/crowd.json $(ARGS)
 
+.PHONY: blackfriday
+blackfriday: build ## Black Friday, rehearsed on real parts: spike, day, retry storm, payment outage, sell-out; bin/blackfriday.html: 8 minutes
+	@scripts/deps.sh
+	bin/flashsale loadtest blackfriday --html bin/blackfriday.html --report bin/blackfriday.json $(ARGS)
+
 .PHONY: failover
 failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
 	@scripts/deps.sh
@@ -77,6 +82,11 @@ failover: build ## a replica that lags by 1 s takes over under 500 reservations/
 faults: build ## each fault alone: what buyers are told, how long it hurts, and verify; into docs/faults.md: minutes
 	@scripts/deps.sh
 	bin/flashsale chaos --alone --rate 20 --parallel $(PARALLEL) --markdown docs/faults.md --keep-logs bin/faults-logs $(ARGS)
+
+.PHONY: gameday
+gameday: ## three incidents end to end: Redis lost, provider silent, writer stopped; alerts, runbooks, four zeros: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -tags gameday -timeout 20m -run TestGameDay -v ./cmd/flashsale $(ARGS)
 
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
@@ -118,10 +128,20 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	@scripts/deps.sh demo
 	bin/flashsale bench $(ARGS)
 
+.PHONY: capacity
+capacity: build ## measures a ladder of loads with a real Kafka and fits bin/model.json, for `flashsale capacity plan --model`: minutes
+	@scripts/deps.sh
+	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
+
 .PHONY: k6
 k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
+
+.PHONY: agreement
+agreement: build ## do k6's breakpoint and loadtest find the same capacity? ROUNDS=3 of both in turns: minutes
+	@scripts/deps.sh
+	scripts/capacity-agreement.sh
 
 .PHONY: stripe-mock
 stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)

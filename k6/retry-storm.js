@@ -1,10 +1,11 @@
-// Clients without manners: in the middle of an ordinary day a page comes into the world that
-// sends three copies of each request at once, and again at once, whatever it is told. The
-// engine must shed them, those who hold stock must still be able to pay, and when
+// Clients without manners: in the middle of an ordinary day a page comes into the world whose
+// timer fires at the turn of a second, for everybody; it sends three copies of a request at
+// once, and again at once, whatever it is told. The engine must shed them, those who hold stock must still be able to pay, and when
 // the storm is over everything must be as before.
 //
 //	before │ storm │ settling │ after
 
+import { sleep } from 'k6';
 import exec from 'k6/execution';
 import { number, p95, seconds, skus, think, whole } from './lib/config.js';
 import { dice } from './lib/dice.js';
@@ -62,6 +63,7 @@ export function impatient(data) {
   const began = Date.now();
   const roll = dice(exec.scenario.iterationInTest);
   const buyer = new Buyer(named(data));
+  sleep(1 - (Date.now() % 1000) / 1000);
   const hold = buyer.storm([{ sku: skus[Math.floor(roll() * skus.length)], quantity: 1 }], copies, rounds);
   if (hold) pay(buyer, hold, roll, began);
 }

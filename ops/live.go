@@ -21,7 +21,10 @@ func (s *Server) liveRoutes(m *http.ServeMux) {
 }
 
 func (s *Server) whoAmI(w http.ResponseWriter, r *http.Request) error {
-	who, _ := s.bearer(r)
+	who, err := s.bearer(r)
+	if err != nil {
+		return err
+	}
 	reply(w, http.StatusOK, map[string]any{"name": who.Name, "role": who.Role.String()})
 	return nil
 }

@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
 # Installs what is missing to run the engine on real parts, and nothing else.
 #
-#   scripts/deps.sh        Redis, Postgres, Java, Maven, the jars of Apache Kafka, and a C
-#                          compiler, which Go's race detector asks for (tests)
+#   scripts/deps.sh        Redis, Postgres, Java, Maven, the jars of Apache Kafka, a C compiler,
+#                          which Go's race detector asks for, and Prometheus with promtool (tests)
 #   scripts/deps.sh e2e    what the demo needs, Chromium and a font
 #   scripts/deps.sh demo   Redis and Postgres only (the demo has Kafka built in)
 #
@@ -95,6 +95,7 @@ if [ "$what" = all ]; then
   have cc || have gcc || have clang || packages+=(gcc libc6-dev)
   have_java || packages+=(openjdk-17-jre-headless)
   have_jars || have mvn || packages+=(maven)
+  have promtool && have prometheus || packages+=(prometheus)
 elif [ "$what" = e2e ]; then
   have chromium || packages+=(chromium fonts-dejavu-core)
 elif [ "$what" != demo ]; then
