@@ -30,7 +30,7 @@ demo: ## install what is missing, start everything, seed a sale, print the URLs
 test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
 	@scripts/deps.sh
 	$(GO) vet ./...
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 15m $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 30m $(PKG)
 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
@@ -95,7 +95,7 @@ test-quick: ## tests on embedded backends, without the race detector: seconds
 .PHONY: cover
 cover: ## all tests, with the coverage of each function in coverage.out
 	@scripts/deps.sh
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 15m -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 30m -coverpkg=./... -coverprofile=coverage.out $(PKG)
 	$(GO) tool cover -func=coverage.out | tail -1
 
 .PHONY: lint
