@@ -165,15 +165,16 @@ func (c *climber) prepare(ctx context.Context, out *Climbed) error {
 	if err := s.slowProvider(ctx, c.ladder.Provider); err != nil {
 		return err
 	}
-	for _, window := range []time.Duration{4 * time.Second, 2 * time.Second} { // the first one warms up
-		r, err := c.buy(ctx, s, 0, window)
-		if err != nil {
-			return err
-		}
-		out.Buying = r.Rate
+	if _, err := c.buy(ctx, s, warmRate, 3*time.Second); err != nil {
+		return err
 	}
-	return nil
+	found, err := c.buy(ctx, s, 0, 3*time.Second)
+	out.Buying = found.Rate
+	return err
 }
+
+// warmRate is how many purchases per second a node, and a Kafka, can begin with.
+const warmRate = 20
 
 func (c *climber) steps(found Climbed) (out []Rung) {
 	for _, n := range c.ladder.Connections {

@@ -41,7 +41,7 @@ func Sell(ctx context.Context, cfg Config, sales ...Sale) (out []Sold, err error
 		return nil, err
 	}
 	c := climber{world: w}
-	if _, err := c.buy(ctx, s, 0, 4*time.Second); err != nil { // warms up
+	if _, err := c.buy(ctx, s, warmRate, 3*time.Second); err != nil { // warms up
 		return nil, err
 	}
 	for _, sale := range sales {
