@@ -60,9 +60,13 @@ const again = time.Second
 // that does not answer is asked again; what is shown meanwhile says how old it is.
 func (a *Admin) watch(w *world, once bool, draw func(*live.Live) string) error {
 	var last *live.Live
+	young := 8 // snapshots, three seconds, that a first proof may take
 	for {
 		err := a.snapshots(w, func(l *live.Live) error {
-			last = l
+			if last = l; once && l.Proof.Fast == nil && young > 0 {
+				young--
+				return nil
+			}
 			if a.JSON {
 				if err := printJSON(w.stdout, l); err != nil {
 					return err
