@@ -30,7 +30,7 @@ demo: ## install what is missing, start everything, seed a sale, print the URLs
 test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
 	@scripts/deps.sh
 	$(GO) vet ./...
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 15m $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 30m $(PKG)
 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
@@ -68,6 +68,11 @@ crowd: build ## a million wait for 20,000 units at a real server, judged; bin/cr
 	@scripts/deps.sh demo
 	bin/flashsale loadtest crowd --picture bin/crowd.svg --summary bin/crowd.json $(ARGS)
 
+.PHONY: blackfriday
+blackfriday: build ## Black Friday, rehearsed on real parts: spike, day, retry storm, payment outage, sell-out; bin/blackfriday.html: 8 minutes
+	@scripts/deps.sh
+	bin/flashsale loadtest blackfriday --html bin/blackfriday.html --report bin/blackfriday.json $(ARGS)
+
 .PHONY: failover
 failover: build ## a replica that lags by 1 s takes over under 500 reservations/s, 100/s of them paying, SEEDS=20 times: minutes
 	@scripts/deps.sh
@@ -78,6 +83,11 @@ faults: build ## each fault alone: what buyers are told, how long it hurts, and 
 	@scripts/deps.sh
 	bin/flashsale chaos --alone --rate 20 --parallel $(PARALLEL) --markdown docs/faults.md --keep-logs bin/faults-logs $(ARGS)
 
+.PHONY: gameday
+gameday: ## three incidents end to end: Redis lost, provider silent, writer stopped; alerts, runbooks, four zeros: minutes
+	@scripts/deps.sh
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -tags gameday -timeout 20m -run TestGameDay -v ./cmd/flashsale $(ARGS)
+
 .PHONY: test-quick
 test-quick: ## tests on embedded backends, without the race detector: seconds
 	$(GO) test -short -timeout 5m $(PKG)
@@ -85,7 +95,7 @@ test-quick: ## tests on embedded backends, without the race detector: seconds
 .PHONY: cover
 cover: ## all tests, with the coverage of each function in coverage.out
 	@scripts/deps.sh
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 15m -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 30m -coverpkg=./... -coverprofile=coverage.out $(PKG)
 	$(GO) tool cover -func=coverage.out | tail -1
 
 .PHONY: lint
@@ -128,6 +138,11 @@ k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke
 	@scripts/deps.sh
 	scripts/k6.sh $(ARGS)
 
+.PHONY: agreement
+agreement: build ## do k6's breakpoint and loadtest find the same capacity? ROUNDS=3 of both in turns: minutes
+	@scripts/deps.sh
+	scripts/capacity-agreement.sh
+
 .PHONY: stripe-mock
 stripe-mock: ## our requests to Stripe against stripe-mock, which knows every parameter (builds it once)
 	FLASHSALE_STRIPE_MOCK=$$(scripts/tool.sh stripe-mock) $(GO) test -count=1 -tags stripemock -run StripeMock ./payment $(ARGS)
@@ -135,6 +150,11 @@ stripe-mock: ## our requests to Stripe against stripe-mock, which knows every pa
 .PHONY: compose-check
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
+
+.PHONY: e2e
+e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+	@scripts/deps.sh e2e
+	scripts/e2e.sh $(ARGS)
 
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars

@@ -37,7 +37,7 @@ func (s *Server) reserve(x *exchange) error {
 		}
 	}
 	x.noted.SKU = s.skuOf(lines)
-	r, err := s.opt.Engine.Reserve(s.limits.get(x.start), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines, Admission: string(x.head.admission.value)})
+	r, err := s.opt.Engine.Reserve(x.span.Into(s.limits.get(x.start)), engine.ReserveRequest{Sale: x.param, Buyer: x.buyer, IdempotencyKey: key, Lines: lines, Admission: string(x.head.admission.value)})
 	if err == nil {
 		s.names.keep(x.param)
 	} else if engine.CodeOf(err) == engine.CodeSoldOut {
@@ -56,6 +56,9 @@ func (s *Server) reserve(x *exchange) error {
 // reserved writes a reservation that was made, or made before.
 func (x *exchange) reserved(r *engine.Reservation) {
 	x.credit(r)
+	if x.span.On() {
+		x.span.Set("reservation", r.ID.String())
+	}
 	place := r.ID.Append(append(x.room[:0], "/v1/reservations/"...))
 	x.http.Response.Header.SetCanonical(headerLocation, place)
 	x.replayed(r.Replayed)
@@ -78,7 +81,7 @@ func (s *Server) getReservation(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	r, err := s.opt.Engine.Reservation(ctx, x.buyer, id)
 	if err != nil {
@@ -93,7 +96,7 @@ func (s *Server) release(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	r, err := s.opt.Engine.Release(ctx, x.buyer, id)
 	if err != nil {
@@ -119,12 +122,15 @@ func (s *Server) checkout(x *exchange) error {
 	if err := s.passMethod(x, pay.method); err != nil {
 		return err
 	}
+	if x.span.On() {
+		x.span.Set("reservation", id.String())
+	}
 	wait, waitSet := preferWait(x.http.Request.Header.PeekAll("Prefer"), s.opt.MaxWait)
-	ctx, done := s.work(s.opt.MaxWait)
+	ctx, done := s.work(x, s.opt.MaxWait)
 	defer done()
 	res, err := s.opt.Engine.Checkout(ctx, engine.CheckoutRequest{
 		Buyer: x.buyer, ID: id, IdempotencyKey: key, Method: pay.method, Contact: pay.contact,
-		Wait: wait, WaitSet: waitSet, Traceparent: traceparent(&x.http.Request.Header),
+		Wait: wait, WaitSet: waitSet, Traceparent: s.traceparent(x),
 	})
 	if err != nil {
 		var e *engine.Error
@@ -149,6 +155,9 @@ func (s *Server) checkout(x *exchange) error {
 	if !res.Replayed {
 		s.paid(x, res.Order.SaleID)
 	}
+	if x.span.On() {
+		x.span.Set("order", res.Order.ID.Order())
+	}
 	x.noted.Source, x.noted.Seq, x.noted.Epoch = trail.Record, res.Order.Seq, res.Order.Epoch
 	x.set(fasthttp.HeaderLocation, "/v1/orders/"+res.Order.ID.Order())
 	return x.json(fasthttp.StatusCreated, formOrder(*res.Order))
@@ -159,7 +168,7 @@ func (s *Server) getOrder(x *exchange) error {
 	if !ok {
 		return engine.E(engine.CodeNotFound, "no such order")
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	o, err := s.opt.Engine.Order(ctx, x.buyer, id)
 	if err != nil {

@@ -40,7 +40,7 @@ func (s *Server) challenged(x *exchange, sale string, suspect, wait bool) error 
 		why = "too many holds of this buyer, or from this address, were not paid for in this sale: a challenge has to be solved first"
 	}
 	if f := x.head.solution; f.times > 0 {
-		ctx, done := s.work(0)
+		ctx, done := s.work(x, 0)
 		defer done()
 		from := ""
 		if x.from.n > 0 {

@@ -31,6 +31,7 @@ type conn struct {
 	secure bool // it speaks TLS
 	given  int  // bytes that fasthttp has and that are of no answered request yet
 	lost   bool // whether that is not known any more
+	chosen bool // the request that fasthttp is given now is to be traced
 	quick  bool // whether there was a quick answer
 
 	from    client // where it comes from

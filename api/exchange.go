@@ -14,6 +14,7 @@ import (
 	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
@@ -29,6 +30,7 @@ type exchange struct {
 	id     []byte // the request's
 	buyer  string
 	from   client // where it comes from
+	span   telemetry.Span
 	start  time.Time
 	asks   bool    // it is counted among those who ask for stock
 	secure bool    // it came over TLS
@@ -52,7 +54,7 @@ var exchanges = sync.Pool{New: func() any { return new(exchange) }}
 
 func (x *exchange) free() {
 	x.http, x.conn, x.sale, x.head, x.route, x.param, x.id, x.buyer, x.origin, x.code, x.status = nil, nil, nil, head{}, nil, "", nil, "", nil, "", 0
-	x.asks, x.secure = false, false
+	x.asks, x.secure, x.span = false, false, telemetry.Span{}
 	x.from, x.quota, x.counted, x.demand = client{}, engine.Quota{}, false, unasked
 	x.noted = trail.Noted{}
 	clear(x.cart[:])
@@ -95,9 +97,11 @@ func (s *Server) handle(c *fasthttp.RequestCtx) {
 	x.route, x.param = &s.metrics.routes[at], s.names.of(param)
 	x.head.read(c.Request.Header.RawHeaders())
 	x.id, x.origin = s.ids.of(&x.head, x.scratch[:0]), s.origins.of(&x.head)
-	if in, ok := c.Conn().(*conn); ok {
+	in, ok := c.Conn().(*conn)
+	if ok {
 		x.from = s.sender(in, &x.head)
 	}
+	s.trace(x, in)
 	if err := s.answer(x, working); err != nil {
 		s.refuse(x, err)
 	}
@@ -185,18 +189,19 @@ func (s *Server) done(x *exchange) {
 	status := x.http.Response.StatusCode()
 	method := knownMethod(x.http.Method())
 	s.metrics.count(x.route, method, status, x.code)
-	x.route.metrics.seconds.Observe(took.Seconds())
+	x.span.Observe(x.route.metrics.seconds, took.Seconds())
 	s.noteUsual(x, status)
 	if s.opt.AccessLog {
 		s.opt.Log.Info("request", "request_id", string(x.id), "method", method, "route", x.route.pattern,
-			"status", status, "code", string(x.code), "took", took, "from", x.where())
+			"status", status, "code", string(x.code), "took", took, "from", x.where(), "trace_id", x.span.TraceID())
 	}
+	x.ended(status)
 }
 
 // work gives the context of an engine call. extra is what the client asked to
 // wait on top of the usual time.
-func (s *Server) work(extra time.Duration) (context.Context, context.CancelFunc) {
-	return context.WithTimeout(s.base, s.opt.RequestTimeout+extra)
+func (s *Server) work(x *exchange, extra time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(x.span.Into(s.base), s.opt.RequestTimeout+extra)
 }
 
 // json writes an answer.
@@ -225,6 +230,9 @@ func (x *exchange) common(contentType string) {
 		h.SetCanonical(headerCSP, csp)
 	}
 	x.origin.mark(h)
+	if x.span.On() {
+		h.Set(headerTrace, x.span.Traceparent())
+	}
 	if x.quota.Most > 0 {
 		x.standing()
 	}

@@ -27,6 +27,7 @@ type head struct {
 	forwarded      field
 	forwardedFor   field // X-Forwarded-For
 	solution       field // Challenge-Solution
+	traceparent    field
 	raw            []byte
 	folded         bool // a value goes on in a second line
 	wrong          bool // a line that is no name, colon, value, CR and LF
@@ -102,6 +103,10 @@ func (h *head) line(line []byte) {
 			h.requestID.add(line[colon+1:])
 		} else if named("content-type") {
 			h.contentType.add(line[colon+1:])
+		}
+	case len("traceparent"):
+		if named("traceparent") {
+			h.traceparent.add(line[colon+1:])
 		}
 	case len("content-encoding"):
 		if named("content-encoding") {

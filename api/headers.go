@@ -1,7 +1,6 @@
 package api
 
 import (
-	"bytes"
 	"crypto/rand"
 	"encoding/hex"
 	"mime"
@@ -9,8 +8,6 @@ import (
 	"strings"
 	"sync/atomic"
 	"time"
-
-	"github.com/valyala/fasthttp"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -155,50 +152,6 @@ func digits(s string) (int64, bool) {
 	}
 	return n, true
 }
-
-// traceparent gives a valid W3C trace context, or "".
-func traceparent(h *fasthttp.RequestHeader) string {
-	if v := h.PeekAll("Traceparent"); len(v) == 1 && validTraceparent(v[0]) {
-		return string(v[0])
-	}
-	return ""
-}
-
-// validTraceparent checks version-traceid-parentid-flags: lower-case
-// hexadecimal, no zero ids. Versions after 00 may carry more fields.
-func validTraceparent(v []byte) bool {
-	const length = 55
-	if len(v) < length || len(v) > 256 || v[2] != '-' || v[35] != '-' || v[52] != '-' {
-		return false
-	}
-	version, trace, parent, flags := v[:2], v[3:35], v[36:52], v[53:55]
-	if !lowerHex(version) || !lowerHex(trace) || !lowerHex(parent) || !lowerHex(flags) {
-		return false
-	}
-	if zeros(trace) || zeros(parent) || string(version) == "ff" {
-		return false
-	}
-	if len(v) == length {
-		return true
-	}
-	for _, b := range v[length:] {
-		if b <= ' ' || b > '~' {
-			return false
-		}
-	}
-	return string(version) != "00" && v[length] == '-'
-}
-
-func lowerHex(b []byte) bool {
-	for _, c := range b {
-		if (c < '0' || c > '9') && (c < 'a' || c > 'f') {
-			return false
-		}
-	}
-	return true
-}
-
-func zeros(b []byte) bool { return len(bytes.Trim(b, "0")) == 0 }
 
 // jsonContent checks that the body claims to be JSON in UTF-8, as it is.
 func (x *exchange) jsonContent() error {

@@ -49,24 +49,6 @@ func TestPreferWaitIsAPreference(t *testing.T) {
 	}
 }
 
-func TestOnlyValidTraceContextsArePassedOn(t *testing.T) {
-	const good = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
-	for in, want := range map[string]bool{
-		good: true, "01" + good[2:]: true, "01" + good[2:] + "-more": true,
-		"": false, good[:54]: false, good + "-more": false, "01" + good[2:] + "more": false, "ff" + good[2:]: false,
-		strings.ToUpper(good): false, strings.Replace(good, "-", "_", 1): false,
-		"00-00000000000000000000000000000000-00f067aa0ba902b7-01": false,
-		"00-4bf92f3577b34da6a3ce929d0e0e4736-0000000000000000-01": false,
-		"00-4bf92f3577b34da6a3ce929d0e0e473g-00f067aa0ba902b7-01": false,
-		"01" + good[2:] + "-a\x01":                                false,
-		"01" + good[2:] + "-" + strings.Repeat("a", 300):          false,
-	} {
-		if got := validTraceparent([]byte(in)); got != want {
-			t.Errorf("%q: %v", in, got)
-		}
-	}
-}
-
 func TestTagsAreComparedWeakly(t *testing.T) {
 	for list, want := range map[string]bool{`"a"`: true, `W/"a"`: true, `"b", "a"`: true, `*`: true, `"b"`: false, ``: false, `a`: false} {
 		if got := tagMatches(list, `"a"`); got != want {

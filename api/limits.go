@@ -153,7 +153,7 @@ func (s *Server) paying(x *exchange) bool {
 	if !ok {
 		return false
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	r, err := s.opt.Engine.Reservation(ctx, x.buyer, id)
 	paying := engine.Transient(err) || err == nil && r.State != engine.Held && r.State != engine.Released && r.State != engine.Expired

@@ -13,6 +13,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/internal/trail"
 )
 
@@ -97,6 +98,8 @@ type Options struct {
 	// so that a crowd looking at a sale costs a few reads per second; default
 	// 250 ms, negative: always read.
 	SaleCacheFor time.Duration
+
+	Trace *telemetry.Telemetry // traces some of the requests; nil: none
 
 	Trail *trail.Trail // remembers what buyers were told, for support; nil: nobody does
 

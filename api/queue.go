@@ -119,7 +119,7 @@ func (s *Server) room(sale string) (*engine.RoomView, error) {
 	if s.opt.Rooms == nil || !saleID(sale) {
 		return nil, engine.E(engine.CodeNotFound, "no such waiting room")
 	}
-	ctx, done := s.work(0)
+	ctx, done := context.WithTimeout(s.base, s.opt.RequestTimeout)
 	defer done()
 	return s.opt.Rooms.View(ctx, sale)
 }
@@ -147,7 +147,7 @@ func (s *Server) joinQueue(x *exchange) error {
 	if err := s.passBuyer(x, x.param, true); err != nil {
 		return err
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	t, err := s.opt.Rooms.Join(ctx, x.param, x.buyer)
 	if err != nil {
@@ -164,7 +164,7 @@ func (s *Server) leaveQueue(x *exchange) error {
 	if s.opt.Rooms == nil || !saleID(x.param) {
 		return engine.E(engine.CodeNotFound, "no such waiting room")
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	state, err := s.opt.Rooms.Leave(ctx, x.param, x.buyer)
 	if err != nil {
@@ -179,7 +179,7 @@ func (s *Server) getTicket(x *exchange) error {
 	if s.opt.Rooms == nil || !saleID(sale) || err != nil || text[0] == '+' {
 		return engine.E(engine.CodeNotFound, "no such ticket")
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	t, err := s.opt.Rooms.Ticket(ctx, sale, number)
 	if err != nil {

@@ -45,6 +45,10 @@ func (s *Server) quickly(c *conn, b []byte) (taken bool) {
 	x.head.read(raw)
 	lines, ok := quickReserve(textOf(body), x.cart[:0])
 	if x.head.plain(len(body)) && ok {
+		if c.chosen = s.opt.Trace.Chosen(x.head.traceparent.value); c.chosen {
+			x.free()
+			return false
+		}
 		x.start, x.secure, x.from = s.opt.Now(), c.secure, s.sender(c, &x.head)
 		if len(lines) == 1 && s.quickNo(c, x, known, lines[0]) || s.quickYes(c, x, known, lines) {
 			return true

@@ -70,8 +70,8 @@ func routeTable() [routeCount]route {
 		atTypes:       {pattern: "/flashsale.d.ts", allow: "GET, HEAD", rank: browsers, methods: []method{{get, false, (*Server).scriptTypes}}},
 		atPages: {pattern: "/shop/", allow: "GET, HEAD, POST", rank: browsers, methods: []method{
 			{get, false, (*Server).pages}, {post, false, (*Server).pages}}},
-		atNowhere:     {pattern: "unmatched", rank: browsers},
-		atUnparsed:    {pattern: "unparsed", rank: browsers},
+		atNowhere:  {pattern: "unmatched", rank: browsers},
+		atUnparsed: {pattern: "unparsed", rank: browsers},
 	}
 }
 

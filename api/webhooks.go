@@ -19,7 +19,7 @@ func (s *Server) webhook(x *exchange) error {
 	if err != nil {
 		return err
 	}
-	ctx, done := s.work(0)
+	ctx, done := s.work(x, 0)
 	defer done()
 	again, err := s.opt.Webhooks.Keep(ctx, ev)
 	if err != nil {

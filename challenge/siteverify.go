@@ -12,6 +12,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/outside"
 )
 
@@ -43,7 +44,7 @@ func (c *Challenges) prepare() error {
 	}
 	if c.o.Client == nil {
 		c.o.Client = &http.Client{
-			Transport:     &http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second},
+			Transport:     telemetry.Transport(&http.Transport{Proxy: http.ProxyFromEnvironment, MaxIdleConnsPerHost: 64, IdleConnTimeout: 90 * time.Second}),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}

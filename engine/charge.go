@@ -150,11 +150,11 @@ func retryAfter(err error) time.Duration {
 }
 
 // claim takes the units for good and puts the event into the outbox.
-func (e *Engine) claim(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, traceparent string) (OutboxEntry, error) {
+func (e *Engine) claim(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment) (OutboxEntry, error) {
 	lines, total := s.Price(h.Lines)
 	event, err := e.Stream.Encode(AcceptedEvent{
 		ID: h.ID, SaleID: s.ID, Buyer: a.Buyer, Lines: lines, Total: total,
-		Attempt: a.ID, Provider: p.Provider, ProviderRef: p.Ref, ReplyTo: e.Outcomes.Node(), Traceparent: traceparent,
+		Attempt: a.ID, Provider: p.Provider, ProviderRef: p.Ref, ReplyTo: e.Outcomes.Node(), Traceparent: a.Traceparent,
 	})
 	if err != nil {
 		return OutboxEntry{}, err

@@ -62,7 +62,7 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 			return e.needsAction(s, r, hold, paid.Action), nil
 		}
 		if err == nil {
-			hold.State, err = Accepted, e.order(work, s, hold, attempt, paid, r.Traceparent)
+			hold.State, err = Accepted, e.order(work, s, hold, attempt, paid)
 		}
 		if err != nil && !pending(err) {
 			return CheckoutResult{}, err
@@ -79,7 +79,7 @@ func (e *Engine) Checkout(ctx context.Context, r CheckoutRequest) (CheckoutResul
 
 func (e *Engine) attempt(s *Sale, h Hold, id AttemptID, r CheckoutRequest) Attempt {
 	home := s.Home(r.ID.Buyer)
-	a := Attempt{ID: id, Reservation: r.ID, Lines: h.Lines, Shard: home, Epoch: s.Lease(home).Epoch, Buyer: r.Buyer, Method: r.Method, Contact: r.Contact, State: PaymentAuthorising}
+	a := Attempt{ID: id, Reservation: r.ID, Lines: h.Lines, Shard: home, Epoch: s.Lease(home).Epoch, Buyer: r.Buyer, Method: r.Method, Contact: r.Contact, State: PaymentAuthorising, Traceparent: r.Traceparent}
 	_, a.Amount = s.Price(h.Lines)
 	return a
 }
@@ -173,8 +173,8 @@ func (e *Engine) suspicious(ctx context.Context, a Attempt) bool {
 }
 
 // order claims the units and hands the event over.
-func (e *Engine) order(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, traceparent string) error {
-	entry, err := e.claim(ctx, s, h, a, p, traceparent)
+func (e *Engine) order(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment) error {
+	entry, err := e.claim(ctx, s, h, a, p)
 	if err != nil {
 		return err
 	}

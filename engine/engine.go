@@ -34,6 +34,9 @@ type Ports struct {
 	// Stale hears that a sale's snapshot may be old, because the gate refused its
 	// lease. It must not block; nil: nobody does.
 	Stale func(saleNo uint32)
+	// Resume goes on with the trace of a request, for what is done for it later, as a
+	// step of it that end ends; nil: nobody traces.
+	Resume func(ctx context.Context, traceparent, step string) (_ context.Context, end func(error))
 	// Score asks a fraud service before a provider is chosen; nil: nobody is
 	// asked. Its error allows the payment: a checkout does not wait for it to be well.
 	Score func(ctx context.Context, a Attempt) (Score, error)
@@ -57,6 +60,14 @@ func New(p Ports, o Options) (*Engine, error) {
 		return nil, errors.New("engine: payment time-out and waits must be positive, MaxWait at least DefaultWait, and MaxQueued not negative")
 	}
 	return &Engine{Ports: p, Options: o}, nil
+}
+
+// resumed goes on with the trace in which an attempt was begun.
+func (e *Engine) resumed(ctx context.Context, a Attempt, step string) (context.Context, func(error)) {
+	if e.Resume == nil || a.Traceparent == "" {
+		return ctx, func(error) {}
+	}
+	return e.Resume(ctx, a.Traceparent, step)
 }
 
 // crowd is how many checkouts under way are a crowd.

@@ -25,6 +25,7 @@ type Attempt struct {
 	Refund      string     // why its money goes back once it is captured; "": it does not
 	BegunAt     time.Time  // when it was noted
 	LeaseUntil  time.Time  // until then a node is working on it; it also tells this lease from a later one
+	Traceparent string     // W3C trace context of the request that began it, if any
 	Fresh       bool       // this call wrote it: nobody worked on it before
 }
 
@@ -92,6 +93,8 @@ type Order struct {
 	PlacedAt time.Time
 	Seq      uint64
 	Epoch    int64
+
+	Traceparent string // of the payment that made it, for what is done for it later
 }
 
 // AcceptedEvent is the event of a reservation that is paid and claimed: everything

@@ -155,13 +155,15 @@ func (e *Engine) Plan(ctx context.Context, id AttemptID) (Plan, error) {
 	return out, nil
 }
 
-func (e *Engine) resolve(ctx context.Context, s *Sale, h Hold, a Attempt) error {
+func (e *Engine) resolve(ctx context.Context, s *Sale, h Hold, a Attempt) (err error) {
+	ctx, end := e.resumed(ctx, a, "resolve")
+	defer func() { end(err) }()
 	if step, _ := e.settledBy(h, a); step == StepNothing || step == StepLeave {
 		return nil
 	} else if step == StepReturn {
 		return e.release(ctx, s, h, a)
 	}
-	a, err := e.Attempts.Resume(ctx, a.ID, e.lease())
+	a, err = e.Attempts.Resume(ctx, a.ID, e.lease())
 	if err != nil {
 		return ignoreCode(err, CodeAttemptInProgress) // a node is working on it, or it has just ended
 	}
@@ -206,7 +208,7 @@ func (e *Engine) do(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment, 
 // finish claims the units and publishes the event. Money that finds no units
 // has been given back, and said so.
 func (e *Engine) finish(ctx context.Context, s *Sale, h Hold, a Attempt, p Payment) error {
-	entry, err := e.claim(ctx, s, h, a, p, "")
+	entry, err := e.claim(ctx, s, h, a, p)
 	if err != nil {
 		return ignoreCode(err, CodeReservationExpired)
 	}

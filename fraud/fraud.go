@@ -20,6 +20,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/outside"
 )
 
@@ -55,7 +56,7 @@ func New(c Config) (*Screen, error) {
 	}
 	if c.Client == nil {
 		c.Client = &http.Client{
-			Transport:     &http.Transport{MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: 90 * time.Second},
+			Transport:     telemetry.Transport(&http.Transport{MaxIdleConnsPerHost: c.Concurrency, IdleConnTimeout: 90 * time.Second}),
 			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 		}
 	}

@@ -61,9 +61,6 @@ type visit struct {
 	end         End // of the last deed
 }
 
-// sinceArrival is how long the visit has taken.
-func (v *visit) sinceArrival() time.Duration { return time.Since(v.arrival) }
-
 // key is the Idempotency-Key of an act: the same in every repetition of it, another in
 // another tab, and another when the buyer comes again.
 func (v *visit) key(act Step) string {

@@ -20,7 +20,7 @@ import (
 // Config says which crowd comes to which sale. The zero value of a field that
 // has a default takes it; see WithDefaults.
 type Config struct {
-	TLS *tls.Config // for an API at https; nil: the system's authorities are trusted
+	TLS *tls.Config `json:"-"` // for an API at https; nil: the system's authorities are trusted
 
 	API      string   // base URL of the public listener, such as http://127.0.0.1:8080
 	Sale     string   // the sale's id
@@ -44,6 +44,8 @@ type Config struct {
 	Hesitate      time.Duration // mean time between hold and checkout, exponential; 0: none
 	Wait          time.Duration // Prefer: wait=N of a checkout; 0: the engine's default; negative: wait=0
 
+	Processes     int           // that share the arrivals; default 1: this one
+	Worker        []string      // the command of a further process, which calls Work
 	MaxInFlight   int           // buyers between arrival and end, hesitating ones included; default 10000, in a spike all
 	Connections   int           // keep-alive connections at most; default 256
 	Timeout       time.Duration // of one request, waiting for a connection included; default 10 s beside Wait
@@ -55,12 +57,12 @@ type Config struct {
 
 	Stock    map[string]int64                                   // units on offer per SKU when the run starts; nil: unknown
 	Limit    int                                                // units that one buyer may have; 0: unknown
-	Verify   func(ctx context.Context) (json.RawMessage, error) // the engine's verdict as JSON, asked at the end; an error fails the run; nil: not asked
+	Verify   func(ctx context.Context) (json.RawMessage, error) `json:"-"` // the engine's verdict as JSON, asked at the end; an error fails the run; nil: not asked
 	SLOs     []SLO                                              // the verdict is on them, too
-	Events   []Event                                            // what happens meanwhile, in the order of their times; one that fails, fails the run
-	Watch    *Watch                                             // looks at the engine each second; nil: nobody does
-	Progress io.Writer                                          // a line each second; nil: none
-	Answered func(o Outcome)                                    // told of each answer to a reserve or a checkout when it comes, by many at once; nil: nobody
+	Events   []Event                                            `json:"-"` // what happens meanwhile, in the order of their times; one that fails, fails the run
+	Watch    *Watch                                             `json:"-"` // looks at the engine each second; nil: nobody does
+	Progress io.Writer                                          `json:"-"` // a line each second; nil: none
+	Answered func(o Outcome)                                    `json:"-"` // told of each answer to a reserve or a checkout when it comes, by many at once; nil: nobody
 }
 
 // maxArrivals bounds what a run keeps in memory.
@@ -149,6 +151,10 @@ func (c Config) validate() error {
 		return problem("Buyers %d is not positive", c.Buyers)
 	case c.Abandon < 0 || c.Abandon > 1 || math.IsNaN(c.Abandon):
 		return problem("Abandon %v is not a fraction between 0 and 1", c.Abandon)
+	case c.Processes < 0 || c.Processes > 64:
+		return problem("%d processes are not between 1 and 64", c.Processes)
+	case c.Processes > 1 && (len(c.Worker) == 0 || c.Answered != nil):
+		return errors.New("loadtest: several processes need a Worker command, and cannot tell of each answer")
 	case c.Decline < 0 || c.Decline > 1 || math.IsNaN(c.Decline):
 		return problem("Decline %v is not a fraction between 0 and 1", c.Decline)
 	case c.Quantity < 1 || c.Connections < 1 || c.MaxInFlight < 1:

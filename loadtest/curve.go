@@ -153,7 +153,10 @@ func (c Curve) Stretch(peak float64, length time.Duration) Curve {
 
 // Then gives the curve with another after it.
 func (c Curve) Then(next Curve) Curve {
-	out, end := slices.Clone(c), c.Length().Seconds()
+	out, end := slices.Clone(c), 0.0
+	if len(c) > 0 {
+		end = c[len(c)-1].At // and not Length, which is whole nanoseconds
+	}
 	for _, p := range next {
 		out = append(out, Point{end + p.At, p.Rate})
 	}

@@ -93,6 +93,12 @@ func TestACurveIsReadFromATable(t *testing.T) {
 	if s := c.Then(c.Stretch(10, 40*time.Second)); s.Length() != time.Minute || s.Arrivals() != 60+240 {
 		t.Errorf("%v: %v arrivals", s, s.Arrivals())
 	}
+	for n := 1; n < 60; n++ { // a length that is no whole number of anything must not make the next one begin before it
+		long := time.Duration(float64(40*time.Second) / float64(n))
+		if s := day.Stretch(1, long).Then(c.Stretch(1, long)); s.check() != nil {
+			t.Errorf("%v: %v", long, s.check())
+		}
+	}
 	for why, table := range map[string]string{
 		"first line":         "0,1\n1,1\n",
 		"first line must":    "",

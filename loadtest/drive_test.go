@@ -103,7 +103,6 @@ func TestTheDriversOwnLatenessCountsToo(t *testing.T) {
 		c := crowd().WithDefaults()
 		r := &run{cfg: c, sender: inProcess{newShop(t, 10)}}
 		r.begin(time.Now().Add(-300 * time.Millisecond))
-		r.tokens, _ = mint(t.Context(), c)
 		var visits sync.WaitGroup
 		r.dispatch(t.Context(), schedule(c), &visits) // 300 ms late
 		visits.Wait()

@@ -45,7 +45,7 @@ func (v *visit) insist(ctx context.Context, c call) (answer, bool) {
 
 // once sends a call and books its answer.
 func (v *visit) once(c call) answer {
-	c.token = v.tokens[v.buyer]
+	c.token = v.token(v.buyer)
 	a := v.sender.send(c)
 	o := Outcome{c.step, a.status, a.code}
 	v.tally.answered(o)

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Kind names how a buyer behaves.
@@ -161,7 +162,7 @@ func (v *visit) walk(ctx context.Context) End {
 		at = next
 	}
 	if v.end == Confirmed {
-		v.tally.latency(StepJourney, v.arrival, v.sinceArrival())
+		v.tally.latency(StepJourney, v.arrival, time.Since(v.arrival))
 		v.tally.bought(v.bought)
 	}
 	return v.end

@@ -243,10 +243,14 @@ func TestAMixIsDrawnAsItSays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := crowd()
 		c.Buyers, c.Mix = 1000, Mixes["drop"]
-		c.Phases = []Phase{{Name: "none yet", Until: 1e-3, Mix: Mix{{KindAbandoner, 1}}}}
+		c.Phases = []Phase{{Name: "none yet", Until: 1e-3, Mix: Mix{{KindAbandoner, 1}}, SKUs: []string{"cap"}}}
+		c.Stock = map[string]int64{"tee": 5000, "cap": 5000}
 		early := ride(t, newShop(t, 100_000), c)
 		if ends(early, KindAbandoner)[Abandoned] != 1000 {
 			t.Errorf("a phase's crowd is another:\n%s", early)
+		}
+		if len(early.SKUs) != 2 || early.SKUs[1].SKU != "cap" || early.SKUs[1].Held != 1000 || *early.SKUs[1].Offered != 5000 {
+			t.Errorf("a phase's goods are not in the books: %+v", early.SKUs)
 		}
 		c.Phases = nil
 		var visits int64

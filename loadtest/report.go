@@ -48,6 +48,7 @@ type Report struct {
 	Latency  []Latency        `json:"latency"`
 	Timeline []Moment         `json:"timeline"`
 	Series   []Second         `json:"series"`
+	Every    int              `json:"series_every_s"`  // how many seconds each of the series is
 	Curve    Curve            `json:"curve,omitempty"` // that arrivals were drawn from; none: all at once
 	Phases   []Phase          `json:"phases,omitempty"`
 	Marks    []Mark           `json:"marks,omitempty"`   // what happened meanwhile
@@ -156,6 +157,7 @@ func (r *run) report(elapsed, dispatched time.Duration, read ReadBack, verify js
 		out.Failures[o.String()] = n
 	}
 	out.Contradictions = slices.Clone(t.wrongs)
+	out.Every = int(t.series.width / time.Second)
 	out.Curve, out.Phases, out.Marks, out.Samples = r.cfg.curve(), r.cfg.Phases, slices.Clone(t.marks), slices.Clone(t.samples)
 	out.SLOs = kept(r.cfg.SLOs, out)
 	out.Notes = r.notes(out)
@@ -190,8 +192,12 @@ func (r *run) skus() []SKU {
 	for _, p := range r.tally.purchases {
 		confirmed[p.sku] += int64(p.units)
 	}
-	out := make([]SKU, 0, len(r.cfg.SKUs))
-	for _, name := range r.cfg.SKUs {
+	names := slices.Clone(r.cfg.SKUs)
+	for _, p := range r.cfg.Phases {
+		names = append(names, p.SKUs...)
+	}
+	out := make([]SKU, 0, len(names))
+	for _, name := range names {
 		if slices.ContainsFunc(out, func(s SKU) bool { return s.SKU == name }) {
 			continue // named twice, to be wanted twice as often
 		}

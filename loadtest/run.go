@@ -15,6 +15,12 @@ type run struct {
 	tokens []string
 	tally  *tally
 	start  time.Time
+
+	part, of int          // of several processes, if there are
+	told     func(Moment) // is told each; nil: nobody
+	refresh  func()       // before each moment; nil: nothing
+	hearing  sync.Mutex
+	joined   bool // the books of all processes are here
 }
 
 // Run brings the crowd of c to its sale, waits until each visit has ended, and
@@ -38,16 +44,22 @@ func Run(ctx context.Context, c Config) (Report, error) {
 func drive(ctx context.Context, c Config, s sender) (Report, error) {
 	r := &run{cfg: c, sender: s}
 	var err error
-	if r.tokens, err = mint(ctx, c); err != nil {
+	var workers []*worker
+	times := schedule(c)
+	if c.Processes > 1 {
+		if workers, err = r.startWorkers(ctx); err == nil {
+			defer stopWorkers(workers)
+			r.refresh = func() { r.heard(workers) }
+		}
+	} else {
+		err = r.mint(ctx, len(times))
+	}
+	if err != nil {
 		return Report{}, err
 	}
-	times := schedule(c)
-
 	r.begin(time.Now())
 	stop := r.beside(ctx)
-	var visits sync.WaitGroup
-	lastAt := r.dispatch(ctx, times, &visits)
-	visits.Wait()
+	lastAt := r.crowd(ctx, times, workers)
 	elapsed := time.Since(r.start)
 	stop()
 
@@ -60,6 +72,17 @@ func drive(ctx context.Context, c Config, s sender) (Report, error) {
 	return r.report(elapsed, lastAt, read, verify, verifyErr, ctx.Err()), ctx.Err()
 }
 
+// crowd lets all arrivals come, waits until each visit has ended, and gives the time
+// that the arrivals took.
+func (r *run) crowd(ctx context.Context, times []time.Duration, workers []*worker) time.Duration {
+	if workers != nil {
+		return r.spread(ctx, workers, len(times))
+	}
+	var visits sync.WaitGroup
+	defer visits.Wait()
+	return r.dispatch(ctx, times, &visits)
+}
+
 // begin makes a moment T0.
 func (r *run) begin(t time.Time) {
 	r.start, r.tally = t, newTally(t, r.cfg.Duration)
@@ -70,6 +93,9 @@ func (r *run) begin(t time.Time) {
 // the very moments that matter. It gives the time that the arrivals took.
 func (r *run) dispatch(ctx context.Context, times []time.Duration, visits *sync.WaitGroup) time.Duration {
 	for n, at := range times {
+		if !r.mine(n) {
+			continue
+		}
 		due := r.start.Add(at)
 		if !sleepUntil(ctx, due) {
 			break
@@ -158,6 +184,9 @@ func (r *run) progress() (stop func()) {
 }
 
 func (r *run) moment() {
+	if r.refresh != nil {
+		r.refresh()
+	}
 	t := r.tally
 	m := Moment{
 		Second: int(time.Since(r.start).Round(time.Second) / time.Second), Arrivals: t.arrivals.Load(), InFlight: t.inFlight.Load(),
@@ -166,6 +195,9 @@ func (r *run) moment() {
 	t.mu.Lock()
 	t.timeline = append(t.timeline, m)
 	t.mu.Unlock()
+	if r.told != nil {
+		r.told(m)
+	}
 	if r.cfg.Progress != nil {
 		_, _ = fmt.Fprintf(r.cfg.Progress, "%4ds  arrivals %d  in flight %d  holds %d  sold out %d  confirmed %d  dropped %d  errors %d\n",
 			m.Second, m.Arrivals, m.InFlight, m.Holds, m.SoldOut, m.Confirmed, m.Dropped, m.Errors)

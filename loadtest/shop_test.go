@@ -6,6 +6,7 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"strings"
 	"sync"
 	"testing"
@@ -16,6 +17,9 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if how := os.Getenv(asWorker); how != "" {
+		os.Exit(workAs(how))
+	}
 	// fasthttp's cleaner of idle connections has no stop; it ends by itself a
 	// few seconds after its last connection is closed.
 	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/valyala/fasthttp.(*HostClient).connsCleaner"))

@@ -20,6 +20,7 @@ type Kept struct {
 	Kept bool    `json:"kept"`
 }
 
+// String writes it as ParseSLO reads it.
 func (s SLO) String() string { return fmt.Sprintf("%s.%s=%gms", s.Step, s.Quantile, s.Most) }
 
 // ParseSLO reads step.quantile=duration, such as reserve.p99=50ms.

@@ -90,10 +90,7 @@ func TestAClosedLoopWouldHideTheStall(t *testing.T) {
 		c.Buyers, c.Rate, c.Duration, c.Run = 0, 500, 10*time.Second, "stall"
 		c = c.WithDefaults()
 		due := schedule(c)
-		tokens, err := mint(t.Context(), c)
-		if err != nil {
-			t.Fatal(err)
-		}
+		r := &run{cfg: c}
 		s := newShop(t, 0)
 		start := time.Now()
 		s.script = stalling(t, start)
@@ -106,7 +103,7 @@ func TestAClosedLoopWouldHideTheStall(t *testing.T) {
 			all.Go(func() {
 				for n := k; n < len(due); n += clients {
 					began := time.Now()
-					inProcess{s}.send(call{step: StepReserve, method: http.MethodPost, token: tokens[n], key: c.key(n, StepReserve),
+					inProcess{s}.send(call{step: StepReserve, method: http.MethodPost, token: r.token(n), key: c.key(n, StepReserve),
 						path: "/v1/sales/demo/reservations", body: []byte(`{"lines":[{"sku":"tee","quantity":1}]}`)})
 					took := time.Since(began)
 					mu.Lock()

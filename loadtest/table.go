@@ -38,7 +38,7 @@ func (r Report) String() string {
 	if len(r.Kinds) > 1 {
 		r.section(&b, "\nkinds of buyers\nKIND\tVISITS\tENDS\n", func(w *tabwriter.Writer) {
 			for _, k := range r.Kinds {
-				_, _ = fmt.Fprintf(w, "%s\t%d\t%s\n", k.Kind, k.Visits, strings.Trim(fmt.Sprint(k.Ends), "map[]"))
+				_, _ = fmt.Fprintf(w, "%s\t%d\t%s\n", k.Kind, k.Visits, strings.TrimSuffix(strings.TrimPrefix(fmt.Sprint(k.Ends), "map["), "]"))
 			}
 		})
 	}

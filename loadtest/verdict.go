@@ -28,7 +28,7 @@ func (r *run) judge(out Report, verifyErr, cut error) Verdict {
 		fail("the run was cut short (%v): %d visits unfinished", cut, out.Unfinished)
 	}
 	if out.Dropped > 0 {
-		fail("%d of %d arrivals dropped: more than %d buyers were in flight; the load was not what was asked for", out.Dropped, out.Arrivals, r.cfg.MaxInFlight)
+		fail("%d of %d arrivals dropped, beyond %d in flight or by a process that died: the load was not what was asked for", out.Dropped, out.Arrivals, r.cfg.MaxInFlight)
 	}
 	if sum := out.Dropped + r.ended(); sum != out.Arrivals {
 		fail("the driver's books don't balance: %d arrivals, %d ends", out.Arrivals, sum)

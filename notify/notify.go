@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/outside"
 )
 
@@ -114,7 +115,7 @@ func newEndpoint(target string, secrets []Secret, concurrency int) (*endpoint, e
 		return nil, errors.New("notify: without a secret nobody could tell our notifications from a stranger's")
 	}
 	return &endpoint{url: target, secrets: secrets, client: &http.Client{
-		Transport:     &http.Transport{MaxIdleConnsPerHost: concurrency, IdleConnTimeout: 90 * time.Second},
+		Transport:     telemetry.Transport(&http.Transport{MaxIdleConnsPerHost: concurrency, IdleConnTimeout: 90 * time.Second}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}, nil
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/outside"
 )
 
@@ -40,6 +41,7 @@ type Config struct {
 	Backoff     time.Duration // before a failed one is tried again; doubles. Default 2 s
 	MaxBackoff  time.Duration // default 15 min
 
+	Trace      *telemetry.Telemetry // nil: nothing is traced
 	Board      *outside.Board
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
@@ -155,7 +157,9 @@ func (s *Sender) round(ctx context.Context) (more bool) {
 		wg.Go(func() {
 			m, err := of(n)
 			if err == nil {
-				_, err = s.deliver.Do(work, m)
+				ctx, span := s.c.Trace.Resume(work, n.Order.Traceparent, "notify storefront")
+				_, err = s.deliver.Do(ctx, m)
+				span.End(err)
 			}
 			if err != nil {
 				s.later(work, n, err)

@@ -22,6 +22,29 @@ type Buyers interface {
 	// Story gives what this node has answered a buyer and, with record, what gate and
 	// record know; of one sale, or with "" of all. CodeNotFound: no such sale.
 	Story(ctx context.Context, buyer, sale string, record bool) (Story, error)
+	// TimeLine tells what gate and record have noted of one reservation, the oldest
+	// first, and of its payments, orders and money. CodeNotFound.
+	TimeLine(ctx context.Context, id engine.ReservationID) (TimeLine, error)
+}
+
+// TimeLine is what became of a reservation.
+type TimeLine struct {
+	Reservation string   `json:"reservation"`
+	Events      []Event  `json:"events"`
+	Traces      []string `json:"traces"` // in which its payments were begun
+	Unknown     []string `json:"unknown"`
+}
+
+func (s *Server) timeLine(w http.ResponseWriter, r *http.Request) error {
+	id, err := namedReservation(r.PathValue("id"))
+	if err != nil {
+		return err
+	}
+	line, err := s.Buyers.TimeLine(r.Context(), id)
+	if err == nil {
+		reply(w, http.StatusOK, line)
+	}
+	return err
 }
 
 // Story is what one node knows of a buyer.
@@ -61,6 +84,7 @@ func (s *Server) buyerStory(w http.ResponseWriter, r *http.Request) error {
 func (s *Server) buyerRoutes(m *http.ServeMux) {
 	if s.Buyers != nil {
 		m.HandleFunc("GET /admin/v1/buyers/{buyer}/decisions", s.allow(Viewer, s.buyerStory))
+		m.HandleFunc("GET /admin/v1/orders/{id}/events", s.allow(Viewer, s.timeLine))
 	}
 	if s.Contacts != nil {
 		m.HandleFunc("POST /admin/v1/buyers/{buyer}/erase", s.allow(Owner, s.eraseContacts))

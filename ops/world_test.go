@@ -146,3 +146,7 @@ func (p people) Erase(_ context.Context, buyer string, _ engine.Act) (int64, err
 }
 
 func (people) Story(context.Context, string, string, bool) (Story, error) { return Story{}, nil }
+
+func (people) TimeLine(context.Context, engine.ReservationID) (TimeLine, error) {
+	return TimeLine{}, nil
+}

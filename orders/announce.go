@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
@@ -14,11 +15,17 @@ import (
 type announcer struct {
 	notifier engine.Notifier
 	log      *slog.Logger
-	queue    chan []record.Decided
+	queue    chan announcement
 	done     chan struct{}
 	ctx      context.Context // ends when a stop has taken too long
 	cancel   context.CancelFunc
 	failing  bool
+}
+
+// announcement is what a batch decided, and its step of a trace.
+type announcement struct {
+	decided []record.Decided
+	of      telemetry.Span
 }
 
 const (
@@ -28,19 +35,19 @@ const (
 )
 
 func newAnnouncer(n engine.Notifier, log *slog.Logger) *announcer {
-	a := &announcer{notifier: n, log: log, queue: make(chan []record.Decided, announceQueue), done: make(chan struct{})}
+	a := &announcer{notifier: n, log: log, queue: make(chan announcement, announceQueue), done: make(chan struct{})}
 	a.ctx, a.cancel = context.WithCancel(context.Background())
 	go a.run()
 	return a
 }
 
 // announce hands a batch over; when too many wait, nobody is told of it.
-func (a *announcer) announce(decided []record.Decided) {
+func (a *announcer) announce(decided []record.Decided, of telemetry.Span) {
 	if a.notifier == nil || len(decided) == 0 {
 		return
 	}
 	select {
-	case a.queue <- decided:
+	case a.queue <- announcement{decided, of}:
 	default:
 	}
 }
@@ -56,23 +63,25 @@ func (a *announcer) close() {
 
 func (a *announcer) run() {
 	defer close(a.done)
-	for decided := range a.queue {
+	for batch := range a.queue {
 		byNode := map[string][]engine.Outcome{}
-		for _, d := range decided {
+		for _, d := range batch.decided {
 			if d.ReplyTo != "" {
 				byNode[d.ReplyTo] = append(byNode[d.ReplyTo], d.Outcome)
 			}
 		}
 		for node, outcomes := range byNode {
-			a.tell(node, outcomes)
+			a.tell(node, outcomes, batch.of)
 		}
 	}
 }
 
-func (a *announcer) tell(node string, outcomes []engine.Outcome) {
+func (a *announcer) tell(node string, outcomes []engine.Outcome, of telemetry.Span) {
 	ctx, cancel := context.WithTimeout(a.ctx, announcePatience)
 	defer cancel()
+	ctx, span := of.After(ctx, "reply", "node", node, "outcomes", len(outcomes))
 	err := a.notifier.Notify(ctx, node, outcomes)
+	span.End(err)
 	if failing := err != nil; failing != a.failing {
 		a.failing = failing
 		a.log.Warn("outcomes reach nobody; whoever waits polls", "failing", failing, "node", node, "err", err)

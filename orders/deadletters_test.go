@@ -38,6 +38,7 @@ func killed(t *testing.T, stock int64, events int) (*rig, orders.DeadLetters) {
 		c.Record = grudging{record.NewLedger(r.db), func(id engine.ReservationID) bool { return refuse[id] }}
 	}).Run)
 	until(t, "all are dead letters", func() bool { return r.count(`SELECT count(*) FROM dead_letters`) == int64(events) })
+	start(t, r.watch().Run)
 	until(t, "the metrics say so", func() bool {
 		n, _ := testutil.GatherAndCount(r.registry, "flashsale_dead_letters_open", "flashsale_dead_letters_oldest_seconds")
 		return n == 2 && r.gauge("flashsale_dead_letters_open") == float64(events) && r.gauge("flashsale_dead_letters_oldest_seconds") > 0

@@ -118,6 +118,18 @@ func (r *rig) writer(change func(*orders.WriterConfig)) *orders.Writer {
 	return w
 }
 
+// watch shows how far the record is behind the stream.
+func (r *rig) watch() *orders.StreamWatch {
+	r.t.Helper()
+	ledger := record.NewLedger(r.db)
+	audit, err := orders.NewStreamAudit(r.brokers, r.topic, ledger)
+	if err != nil {
+		r.t.Fatal(err)
+	}
+	r.t.Cleanup(audit.Close)
+	return orders.NewStreamWatch(audit, ledger, r.registry)
+}
+
 // start runs something until the test ends or stop is called; stop waits.
 func start(t *testing.T, run func(context.Context) error) (stop func()) {
 	t.Helper()

@@ -4,6 +4,8 @@ import (
 	"errors"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flashsale-engine/flashsale/engine"
 )
 
 // register registers a collector, or gives the one that is registered under its
@@ -28,12 +30,12 @@ type writerMetrics struct {
 	commit prometheus.Histogram
 	orders *prometheus.CounterVec
 	dead   *prometheus.CounterVec
-	lag    prometheus.Gauge
 	limit  prometheus.Gauge
 	gaps   prometheus.Counter
 
-	deadOpen prometheus.Gauge
-	deadAge  prometheus.Gauge
+	saleOrders *prometheus.CounterVec
+	saleUnits  *prometheus.CounterVec
+	revenue    *prometheus.CounterVec
 }
 
 func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
@@ -52,20 +54,32 @@ func newWriterMetrics(reg prometheus.Registerer) writerMetrics {
 		dead: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "flashsale_dead_letters_total", Help: "Events that could not become orders, by reason.",
 		}, []string{"reason"})),
-		deadOpen: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "flashsale_dead_letters_open", Help: "Dead letters that nobody has retried or dropped.",
-		})),
-		deadAge: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "flashsale_dead_letters_oldest_seconds", Help: "Age of the oldest of them; 0 if there is none.",
-		})),
 		limit: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
 			Name: "flashsale_writer_batch_limit", Help: "Most events that the order writer puts into a transaction now: it halves while the record is slow.",
 		})),
-		lag: register(reg, prometheus.NewGauge(prometheus.GaugeOpts{
-			Name: "flashsale_stream_lag_events", Help: "Events in the stream that the record has not read yet.",
-		})),
+		saleOrders: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_sale_orders_total", Help: "Confirmed orders that this node wrote, by sale.",
+		}, []string{"sale"})),
+		saleUnits: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_sale_ordered_units_total", Help: "Units in the confirmed orders that this node wrote, by sale.",
+		}, []string{"sale"})),
+		revenue: register(reg, prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "flashsale_sale_revenue_minor_units_total", Help: "Totals of the confirmed orders that this node wrote, in minor units of the currency, by sale. Refunds are not taken off.",
+		}, []string{"sale", "currency"})),
 		gaps: register(reg, prometheus.NewCounter(prometheus.CounterOpts{
 			Name: "flashsale_stream_gap_events_total", Help: "Events that the stream no longer had when the writer came for them. Not zero: look for lost orders with verify.",
 		})),
 	}
+}
+
+// sold counts a confirmed order. Its sale and currency are the record's: it has
+// compared them with its own.
+func (m *writerMetrics) sold(e *engine.AcceptedEvent) {
+	units := 0
+	for _, l := range e.Lines {
+		units += l.Quantity
+	}
+	m.saleOrders.WithLabelValues(e.SaleID).Inc()
+	m.saleUnits.WithLabelValues(e.SaleID).Add(float64(units))
+	m.revenue.WithLabelValues(e.SaleID, e.Total.Currency).Add(float64(e.Total.Amount))
 }

@@ -11,6 +11,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // ProducerConfig says where accepted events go. Brokers, Sales and Outbox are needed.
@@ -131,7 +132,9 @@ func (p *Producer) Encode(a engine.AcceptedEvent) ([]byte, error) { return Encod
 // of the outbox in the background. CodeOverloaded: too many are on their way;
 // CodeUnavailable: Kafka certainly did not take it, or (wrapping ErrUnknown) has
 // not answered yet. The entry stays in the outbox after any error.
-func (p *Producer) Publish(ctx context.Context, e engine.OutboxEntry) error {
+func (p *Producer) Publish(ctx context.Context, e engine.OutboxEntry) (err error) {
+	ctx, span := telemetry.Start(ctx, "publish", "messaging.system", "kafka", "messaging.destination.name", p.cfg.Topic)
+	defer func() { span.End(err) }()
 	f := p.start(e)
 	ctx, cancel := context.WithTimeout(ctx, p.cfg.PublishTimeout)
 	defer cancel()

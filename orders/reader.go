@@ -8,6 +8,7 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
@@ -109,8 +110,14 @@ func (r *reader) commit(ctx context.Context, entries []record.Entry) error {
 func (r *reader) commitOnce(ctx context.Context, entries []record.Entry) error {
 	ctx, cancel := context.WithTimeout(ctx, r.cfg.CommitTimeout)
 	defer cancel()
+	orders := r.traced(entries)
+	ctx, span := r.cfg.Trace.Shared(ctx, orders, "write orders", "messaging.system", "kafka", "messaging.destination.name", r.cfg.Topic, "messaging.batch.message_count", len(entries))
 	began := time.Now()
 	result, err := r.cfg.Record.Commit(ctx, record.Batch{Topic: r.cfg.Topic, Entries: entries, From: r.believed(partitionsOf(entries))})
+	span.End(err)
+	for _, o := range orders {
+		o.End(err)
+	}
 	if err != nil {
 		if errors.Is(err, context.DeadlineExceeded) {
 			r.pace.unanswered()
@@ -120,16 +127,38 @@ func (r *reader) commitOnce(ctx context.Context, entries []record.Entry) error {
 	}
 	r.pace.wrote(len(entries), time.Since(began))
 	r.metrics.limit.Set(float64(r.pace.limit))
-	r.metrics.commit.Observe(time.Since(began).Seconds())
+	span.Observe(r.metrics.commit, time.Since(began).Seconds())
 	r.metrics.batch.Observe(float64(len(entries)))
 	r.believe(result.Next)
-	r.count(result)
-	r.tell.announce(result.Decided)
+	r.count(entries, result)
+	r.tell.announce(result.Decided, span)
 	r.copy.note(result.Next)
 	return nil
 }
 
-func (r *reader) count(result record.Result) {
+// traced begins a step of the trace of each order that is traced.
+func (r *reader) traced(entries []record.Entry) (out []telemetry.Span) {
+	if r.cfg.Trace == nil {
+		return nil
+	}
+	for i := range entries {
+		e := &entries[i].Event
+		if e.Traceparent == "" || entries[i].Reason != "" {
+			continue
+		}
+		if _, span := r.cfg.Trace.Resume(context.Background(), e.Traceparent, "write order"); span.On() {
+			span.Set("order", e.ID.Order(), "reservation", e.ID.String(), "messaging.kafka.offset", entries[i].Offset, "messaging.destination.partition.id", int(entries[i].Partition))
+			out = append(out, span)
+		}
+	}
+	return out
+}
+
+func (r *reader) count(entries []record.Entry, result record.Result) {
+	events := make(map[engine.ReservationID]*record.Entry, len(entries))
+	for i := range entries {
+		events[entries[i].Event.ID] = &entries[i]
+	}
 	for _, d := range result.Decided {
 		if d.Repeated {
 			r.metrics.orders.WithLabelValues("repeated").Inc()
@@ -138,6 +167,10 @@ func (r *reader) count(result record.Result) {
 		r.metrics.orders.WithLabelValues(string(d.State)).Inc()
 		if d.State == engine.Refused {
 			r.cfg.Log.Error("the record refused an order that the gate had accepted", "order", d.ID.Order(), "reason", d.Reason)
+			continue
+		}
+		if e := events[d.ID]; e != nil {
+			r.metrics.sold(&e.Event.AcceptedEvent)
 		}
 	}
 	for reason, n := range result.Dead {

@@ -352,11 +352,6 @@ func (m *member) Positions(ctx context.Context, _, _ string, list []int32) (map[
 	return out, nil
 }
 
-// Offsets and OpenDeadLetters are what only metrics ask for.
-func (m *member) Offsets(context.Context, string) (map[int32]int64, error) { return nil, nil }
-
-func (m *member) OpenDeadLetters(context.Context) (int64, time.Duration, error) { return 0, 0, nil }
-
 // Notify hears what the nodes are told: nothing but what the record says.
 func (m *member) Notify(_ context.Context, _ string, outcomes []engine.Outcome) error {
 	m.mu.Lock()

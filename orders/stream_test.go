@@ -209,11 +209,12 @@ func TestMetricsCountWhatTheWriterDid(t *testing.T) {
 	r.publish(p, r.accept(1, 0), r.accept(1, 0))
 	r.produceRaw([]byte("x"), nil)
 	start(t, r.writer(nil).Run)
+	start(t, r.watch().Run)
 	until(t, "all is counted", func() bool {
 		n, _ := testutil.GatherAndCount(r.registry, "flashsale_writer_orders_total", "flashsale_dead_letters_total")
 		return n == 3 // confirmed, refused; unknown_version
 	})
-	for _, name := range []string{"flashsale_writer_batch_size", "flashsale_writer_batch_limit", "flashsale_writer_commit_seconds", "flashsale_stream_lag_events"} {
+	for _, name := range []string{"flashsale_writer_batch_size", "flashsale_writer_batch_limit", "flashsale_writer_commit_seconds", "flashsale_stream_lag_events", "flashsale_stream_lag_seconds"} {
 		if n, err := testutil.GatherAndCount(r.registry, name); err != nil || n != 1 {
 			t.Errorf("%s: %d series, %v", name, n, err)
 		}

@@ -13,17 +13,16 @@ import (
 	"github.com/twmb/franz-go/pkg/kgo"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
 // Record is what the writer asks of Postgres; record.Ledger is it, and says which
 // errors Commit returns.
 type Record interface {
-	Offsets
 	Ping(ctx context.Context) error
 	Positions(ctx context.Context, topic, topicID string, partitions []int32) (map[int32]int64, error)
 	Commit(ctx context.Context, b record.Batch) (record.Result, error)
-	OpenDeadLetters(ctx context.Context) (n int64, oldest time.Duration, err error)
 }
 
 // WriterConfig says what is read and where it goes. Brokers and Record are needed.
@@ -38,6 +37,7 @@ type WriterConfig struct {
 	CommitTimeout time.Duration
 	// MaxBackoff bounds the pause between looks while Postgres is away. Default 1 s.
 	MaxBackoff time.Duration
+	Trace      *telemetry.Telemetry  // nil: nothing is traced
 	Log        *slog.Logger          // nil discards
 	Registry   prometheus.Registerer // nil: no metrics
 	Options    []kgo.Opt             // further client options: TLS, SASL, hooks
@@ -110,10 +110,7 @@ func (w *Writer) Run(ctx context.Context) error {
 		return fmt.Errorf("orders: Kafka consumer: %w", err)
 	}
 	tell := newAnnouncer(w.cfg.Notifier, w.cfg.Log)
-	var aside sync.WaitGroup
-	aside.Go(func() { w.watchLag(ctx, admin) })
 	w.reader(client, tell).run(ctx)
-	aside.Wait()
 	tell.close()
 	client.CloseAllowingRebalance() // leaves the group
 	return nil
@@ -138,30 +135,4 @@ func (w *Writer) consumerOptions(admin *kadm.Client) []kgo.Opt {
 			return w.resume(ctx, admin, o)
 		}),
 	)
-}
-
-// lagEvery is the time between two looks at how far behind the record is.
-const lagEvery = 2 * time.Second
-
-func (w *Writer) watchLag(ctx context.Context, admin *kadm.Client) {
-	tick := time.NewTicker(lagEvery)
-	defer tick.Stop()
-	for {
-		if behind, err := lag(ctx, admin, w.cfg.Topic, w.cfg.Record); err == nil {
-			var sum int64
-			for _, n := range behind {
-				sum += n
-			}
-			w.metrics.lag.Set(float64(sum))
-		}
-		if n, oldest, err := w.cfg.Record.OpenDeadLetters(ctx); err == nil {
-			w.metrics.deadOpen.Set(float64(n))
-			w.metrics.deadAge.Set(oldest.Seconds())
-		}
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-		}
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // SandboxConfig are the settings of the sandbox's client.
@@ -242,7 +243,15 @@ type reply struct {
 // taken; a nil error means an answer that the provider itself gave. The request
 // may be sent twice (see lines): what changes anything carries a key.
 func (c *Sandbox) call(ctx context.Context, method, path, key string, body []byte) (reply, error) {
-	x, err := c.lines.exchange(ctx, c.request(method, path, key, body), maxAnswer)
+	var span telemetry.Span
+	if telemetry.Of(ctx).On() {
+		ctx, span = telemetry.Call(ctx, method+" "+c.host, "http.request.method", method, "server.address", c.host, "url.path", c.prefix+path)
+	}
+	x, err := c.lines.exchange(ctx, c.request(method, path, key, span.Traceparent(), body), maxAnswer)
+	if span.On() {
+		span.Set("http.response.status_code", x.status)
+		span.End(err)
+	}
 	switch {
 	case err != nil && x.sent:
 		return reply{}, unknown(err, "the payment provider gave no answer, or not all of it")
@@ -258,12 +267,15 @@ func (c *Sandbox) call(ctx context.Context, method, path, key string, body []byt
 
 // request assembles the bytes of a request. Nothing of it is a stranger's: paths
 // are escaped, and keys are made of our ids.
-func (c *Sandbox) request(method, path, key string, body []byte) []byte {
+func (c *Sandbox) request(method, path, key, trace string, body []byte) []byte {
 	b := make([]byte, 0, 256+len(c.host)+len(c.prefix)+len(path)+len(key)+len(body))
 	b = append(append(append(append(append(b, method...), ' '), c.prefix...), path...), " HTTP/1.1\r\nHost: "...)
 	b = append(append(b, c.host...), "\r\nUser-Agent: flashsale\r\n"...)
 	if key != "" {
 		b = append(append(append(b, "Idempotency-Key: "...), key...), "\r\n"...)
+	}
+	if trace != "" {
+		b = append(append(append(b, "Traceparent: "...), trace...), "\r\n"...)
 	}
 	if body != nil {
 		b = append(b, "Content-Type: application/json\r\n"...)

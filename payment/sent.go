@@ -9,6 +9,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // countedConn counts what was handed to the network, the only proof there is
@@ -42,7 +44,7 @@ func countingDial(timeout time.Duration) func(ctx context.Context, network, addr
 // HTTP/1.1: one request per connection at a time is what makes the count a proof.
 func provingClient(maxConns int, dialTimeout time.Duration) *http.Client {
 	return &http.Client{
-		Transport: &http.Transport{
+		Transport: telemetry.Transport(&http.Transport{
 			DialContext:         countingDial(dialTimeout),
 			MaxConnsPerHost:     maxConns,
 			MaxIdleConns:        maxConns,
@@ -50,7 +52,7 @@ func provingClient(maxConns int, dialTimeout time.Duration) *http.Client {
 			IdleConnTimeout:     90 * time.Second,
 			TLSHandshakeTimeout: 5 * time.Second,
 			DisableCompression:  true,
-		},
+		}),
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
 }

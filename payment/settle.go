@@ -82,7 +82,7 @@ func (w *Worker) heed(ctx context.Context, c *crew) bool {
 		events, err := w.c.Inbox.Unheeded(ctx, limit)
 		jobs := make([]job, len(events))
 		for i, ev := range events {
-			jobs[i] = job{"event", ev.Provider + "/" + ev.ID, func(ctx context.Context) (then, error) {
+			jobs[i] = job{task: "event", id: ev.Provider + "/" + ev.ID, do: func(ctx context.Context) (then, error) {
 				if err := w.c.Heed(ctx, ev); err != nil {
 					return nil, err
 				}

@@ -10,6 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Ledger is what the worker needs of the record. Its errors are read as "later".
@@ -64,6 +65,7 @@ type WorkerConfig struct {
 	CallTimeout time.Duration // of a ledger call and of a whole task; longer than the Guard's Budget. Default 30 s
 	Remember    time.Duration // events acted on are kept for so long, to know them again. Default 7 days
 
+	Trace      *telemetry.Telemetry // nil: nothing is traced
 	Registerer prometheus.Registerer
 	Log        *slog.Logger
 }
@@ -187,7 +189,7 @@ func (w *Worker) settle(ctx context.Context, c *crew) bool {
 			jobs = append(jobs, jobsOf("resolve_stale", lost, w.c.ResolveAttempt)...)
 		}
 		for _, a := range capture {
-			jobs = append(jobs, job{"capture", a.ID.String(), func(ctx context.Context) (then, error) { return w.capture(ctx, a) }})
+			jobs = append(jobs, job{"capture", a.ID.String(), a.Traceparent, func(ctx context.Context) (then, error) { return w.capture(ctx, a) }})
 		}
 		return jobs, err
 	})
@@ -208,6 +210,7 @@ func (w *Worker) resolveStale(ctx context.Context, c *crew) bool {
 // job is one thing that a list has found to do.
 type job struct {
 	task, id string
+	trace    string // traceparent of the request that it is done for
 	do       func(context.Context) (then, error)
 }
 
@@ -217,7 +220,7 @@ type then func(context.Context) error
 func jobsOf(task string, attempts []engine.Attempt, do func(context.Context, engine.Attempt) error) []job {
 	jobs := make([]job, len(attempts))
 	for i, a := range attempts {
-		jobs[i] = job{task, a.ID.String(), func(ctx context.Context) (then, error) { return nil, do(ctx, a) }}
+		jobs[i] = job{task, a.ID.String(), a.Traceparent, func(ctx context.Context) (then, error) { return nil, do(ctx, a) }}
 	}
 	return jobs
 }
@@ -242,7 +245,7 @@ func (w *Worker) list(ctx context.Context, c *crew, what string, from func(conte
 		if !w.tasks.begin(key) {
 			continue
 		}
-		if !w.start(ctx, c, j.task, key, j.id, j.do) {
+		if !w.start(ctx, c, j, key) {
 			return false
 		}
 		begun++
@@ -252,18 +255,22 @@ func (w *Worker) list(ctx context.Context, c *crew, what string, from func(conte
 
 // start has a task in hand done as soon as there is room, or says false once
 // the worker is shutting down. What is begun then is still finished.
-func (w *Worker) start(ctx context.Context, c *crew, task, key, id string, do func(context.Context) (then, error)) bool {
+func (w *Worker) start(ctx context.Context, c *crew, j job, key string) bool {
 	began := c.run(ctx, func() func() {
 		work, cancel := context.WithTimeout(context.WithoutCancel(ctx), w.c.CallTimeout)
-		rest, err := do(work)
+		work, span := w.c.Trace.Resume(work, j.trace, "payments worker: "+j.task)
+		rest, err := j.do(work)
 		if err != nil || rest == nil {
 			cancel()
-			w.finish(ctx, task, key, id, err)
+			span.End(err)
+			w.finish(work, j.task, key, j.id, err)
 			return nil
 		}
 		return func() {
 			defer cancel()
-			w.finish(ctx, task, key, id, rest(work))
+			err := rest(work)
+			span.End(err)
+			w.finish(work, j.task, key, j.id, err)
 		}
 	})
 	if !began {
@@ -296,7 +303,7 @@ func (w *Worker) resolveOffers(ctx context.Context) {
 			if !w.tasks.begin(key) {
 				continue // offered twice
 			}
-			w.start(ctx, c, "resolve", key, o.hold.ID.String(), func(ctx context.Context) (then, error) { return nil, w.c.Resolve(ctx, o.sale, o.hold) })
+			w.start(ctx, c, job{task: "resolve", id: o.hold.ID.String(), do: func(ctx context.Context) (then, error) { return nil, w.c.Resolve(ctx, o.sale, o.hold) }}, key)
 		}
 	}
 }

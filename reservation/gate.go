@@ -13,6 +13,7 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/redisdb"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Gate is Redis' view of all sales. It implements engine.Gate, GateReader,
@@ -45,6 +46,7 @@ var (
 	_ engine.GateReader  = (*Gate)(nil)
 	_ engine.GateControl = (*Gate)(nil)
 	_ engine.GateShards  = (*Gate)(nil)
+	_ engine.GateHolds   = (*Gate)(nil)
 	_ engine.Outbox      = (*Gate)(nil)
 )
 
@@ -219,6 +221,14 @@ func (g *Gate) Bar(ctx context.Context, s *engine.Sale, id engine.ReservationID,
 	return h, err
 }
 
+// Extend implements engine.GateHolds.
+func (g *Gate) Extend(ctx context.Context, s *engine.Sale, id engine.ReservationID, until time.Time) (engine.Hold, error) {
+	var f engine.Fence // it travels where others have their fence
+	copy(f[:], appendTime5(nil, until.UnixMilli()-engine.TimeZero))
+	h, _, err := g.move(ctx, s, moveOp(opExtend, s, id, &f, nil))
+	return h, err
+}
+
 // Release implements engine.Gate.
 func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.ReservationID) (engine.Hold, error) {
 	h, _, err := g.move(ctx, s, moveOp(opRelease, s, id, nil, nil))
@@ -229,8 +239,15 @@ func (g *Gate) Release(ctx context.Context, s *engine.Sale, id engine.Reservatio
 // answered, by a refusal too; see lane.do.
 func (g *Gate) do(ctx context.Context, s *engine.Sale, o *op) (*op, error) {
 	k := o.kind // o is given away
-	o, err := g.lane(s.No, shardOf(s, o.buyer)).do(ctx, o)
-	return o, g.judged(k, o, err)
+	var span telemetry.Span
+	if g.opt.Trace != nil && telemetry.Of(ctx).On() {
+		_, span = telemetry.Start(ctx, "gate "+kinds[k])
+		o.span = span
+	}
+	o, err := g.lane(s, shardOf(s, o.buyer)).do(ctx, o)
+	err = g.judged(k, o, err)
+	span.End(err)
+	return o, err
 }
 
 // judged turns a refusal into an error, and counts.

@@ -119,7 +119,7 @@ func (g *Gate) ask(ctx context.Context, s *engine.Sale, rs []engine.HoldRequest,
 		if len(ops) == 0 {
 			continue
 		}
-		taken, err := g.lane(s.No, shard).enqueue(ops...)
+		taken, err := g.lane(s, shard).enqueue(ops...)
 		left += taken
 		for _, o := range ops[taken:] {
 			each(o.index, &none, g.judged(opHold, nil, err))

@@ -7,7 +7,10 @@ import (
 	"sync"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
+
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // maxBatch is the most operations of one call: a hold's index is one byte.
@@ -25,6 +28,7 @@ type lane struct {
 	gate  *Gate
 	sale  uint32
 	shard int
+	made  prometheus.Counter // reservations of the sale
 
 	mu     sync.Mutex
 	queue  []*op
@@ -46,8 +50,8 @@ type laneKey struct {
 }
 
 // lane finds or makes the lane of a sale's shard.
-func (g *Gate) lane(sale uint32, shard int) *lane {
-	k := laneKey{sale, shard}
+func (g *Gate) lane(s *engine.Sale, shard int) *lane {
+	k := laneKey{s.No, shard}
 	g.lanesMu.RLock()
 	l := g.lanes[k]
 	g.lanesMu.RUnlock()
@@ -57,7 +61,7 @@ func (g *Gate) lane(sale uint32, shard int) *lane {
 	g.lanesMu.Lock()
 	defer g.lanesMu.Unlock()
 	if l = g.lanes[k]; l == nil {
-		l = &lane{gate: g, sale: sale, shard: shard}
+		l = &lane{gate: g, sale: s.No, shard: shard, made: g.metrics.granted.WithLabelValues(s.ID)}
 		g.lanes[k] = l
 	}
 	return l
@@ -152,15 +156,39 @@ func (l *lane) drain() {
 			continue // all given up
 		}
 		l.gate.metrics.batch(len(batch))
-		_, err := l.gate.decide(context.Background(), l.sale, l.shard, batch[0].lease, batch, 0)
+		ctx, span := l.traced(batch)
+		_, err := l.gate.decide(ctx, l.sale, l.shard, batch[0].lease, batch, 0)
+		span.End(err)
+		made := 0
 		for _, o := range batch {
-			o.err = err
+			if o.err = err; err == nil && o.kind == opHold && o.answer.refusal == 0 && !o.answer.hold.Replayed {
+				made++
+			}
 		}
+		l.made.Add(float64(made)) // before the operations are somebody else's
 		if err != nil && engine.CodeOf(err) == engine.CodeUnavailable {
 			l.shed(err) // first: who has been told, and asks again, is not turned away by this
 		}
 		l.gate.tellAll(batch) // and they may be somebody else's
 	}
+}
+
+// traced begins the span of a call, if a request that it serves is traced.
+func (l *lane) traced(batch []*op) (context.Context, telemetry.Span) {
+	ctx := context.Background()
+	if l.gate.opt.Trace == nil {
+		return ctx, telemetry.Span{}
+	}
+	var served []telemetry.Span
+	for _, o := range batch {
+		if o.span.On() {
+			served = append(served, o.span)
+		}
+	}
+	if served == nil {
+		return ctx, telemetry.Span{}
+	}
+	return l.gate.opt.Trace.Shared(ctx, served, "gate call", "db.system.name", "redis", "db.operation.batch.size", len(batch), "sale.no", int(l.sale), "shard", l.shard)
 }
 
 // take gives the next operations of one lease; nil ends the lane's goroutine.

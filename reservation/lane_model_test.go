@@ -66,7 +66,7 @@ func (m *modelRedis) EvalSha(ctx context.Context, _ string, _ []string, args ...
 	}
 	m.mu.Unlock()
 	defer func() { m.mu.Lock(); m.flying--; m.mu.Unlock() }()
-	l := m.sim.gate.lane(1, 0)
+	l := m.sim.gate.lane(&engine.Sale{No: 1, ID: "sale"}, 0)
 	l.mu.Lock()
 	if len(l.queue) > m.sim.gate.opt.MaxQueue {
 		m.sim.note("%d operations in a queue of %d", len(l.queue), m.sim.gate.opt.MaxQueue)

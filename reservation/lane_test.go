@@ -59,7 +59,7 @@ func (x *gated) hold(ctx context.Context, buyer uint64) error {
 // waiting returns once n operations wait behind the one in flight.
 func (x *gated) waiting(t *testing.T, n int) {
 	t.Helper()
-	l := x.lane(x.s.No, 0)
+	l := x.lane(x.s, 0)
 	for deadline := time.Now().Add(10 * time.Second); ; {
 		l.mu.Lock()
 		got := len(l.queue)

@@ -30,7 +30,7 @@ func (g *Gate) HoldThen(ctx context.Context, s *engine.Sale, r engine.HoldReques
 		return
 	}
 	o.until, o.later = ctx, later{who, g, s, asked}
-	if _, err := g.lane(s.No, shardOf(s, r.Buyer)).enqueue(o); err != nil {
+	if _, err := g.lane(s, shardOf(s, r.Buyer)).enqueue(o); err != nil {
 		o.free()
 		who.Held(new(engine.Hold), g.judged(opHold, nil, err))
 	}

@@ -18,6 +18,7 @@ type metrics struct {
 	expired   prometheus.Counter
 	transfers prometheus.Counter
 	moved     prometheus.Counter
+	granted   *prometheus.CounterVec
 
 	// Found once, because a crowd would look them up for every hold.
 	ok, replayed map[kind]prometheus.Counter
@@ -46,6 +47,9 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 			Name: "flashsale_gate_transferred_units_total", Help: "Units that this node's transfers moved.",
 		}),
 	}
+	m.granted = prometheus.NewCounterVec(prometheus.CounterOpts{
+		Name: "flashsale_sale_reservations_total", Help: "Reservations that the gate made for this node, by sale.",
+	}, []string{"sale"})
 	m.ok, m.replayed = map[kind]prometheus.Counter{}, map[kind]prometheus.Counter{}
 	for k, name := range kinds {
 		m.ok[k], m.replayed[k] = m.decisions.WithLabelValues(name, "ok"), m.decisions.WithLabelValues(name, "replayed")
@@ -53,7 +57,7 @@ func newMetrics(r prometheus.Registerer) (*metrics, error) {
 	if r == nil {
 		return m, nil
 	}
-	for _, c := range []prometheus.Collector{m.batches, m.calls, m.decisions, m.expired, m.transfers, m.moved} {
+	for _, c := range []prometheus.Collector{m.batches, m.calls, m.decisions, m.expired, m.transfers, m.moved, m.granted} {
 		if err := r.Register(c); err != nil {
 			return nil, fmt.Errorf("reservation: metrics: %w", err)
 		}

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // kind is what an operation does; the values are the script's.
@@ -19,9 +20,10 @@ const (
 	opReturn  kind = 203
 	opRelease kind = 204
 	opBar     kind = 205
+	opExtend  kind = 206
 )
 
-var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release", opBar: "bar"}
+var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release", opBar: "bar", opExtend: "extend"}
 
 // op is one operation on its way through a lane.
 type op struct {
@@ -37,6 +39,7 @@ type op struct {
 	stage  atomic.Int32
 	done   chan struct{}   // filled once answered
 	until  context.Context // when it has ended before the operation is sent, it is not sent
+	span   telemetry.Span  // of its request's trace
 	group  *group          // whose answer it is, if not one caller's
 	index  int             // in the group
 	later  later           // who hears the answer, if nobody waits for it

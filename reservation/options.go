@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Options are the gate's settings; zero values take the defaults.
@@ -38,6 +40,8 @@ type Options struct {
 	// says: "server" if another process answered, else "keys". It is called by
 	// whoever made the call, for each one, and must not block. nil: nobody hears.
 	Lost func(saleNo uint32, shard int, what string)
+	// Trace notes the calls that decide for requests that are traced; nil: none.
+	Trace *telemetry.Telemetry
 	// Registerer takes the flashsale_gate_ metrics; nil: none.
 	Registerer prometheus.Registerer
 	// Log hears of what nobody else would. Default slog.Default().

@@ -12,6 +12,7 @@ import (
 	"github.com/redis/go-redis/v9"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // outcome is the wire form of engine.Outcome.
@@ -140,7 +141,9 @@ func (r *Replies) Expect(id engine.ReservationID) (wait func(context.Context) (e
 	r.mu.Lock()
 	r.waiting[id] = append(r.waiting[id], c)
 	r.mu.Unlock()
-	wait = func(ctx context.Context) (engine.Outcome, error) {
+	wait = func(ctx context.Context) (_ engine.Outcome, err error) {
+		ctx, span := telemetry.Start(ctx, "wait for the record")
+		defer func() { span.End(err) }()
 		pause := pollFirst
 		timer := time.NewTimer(pause)
 		defer timer.Stop()

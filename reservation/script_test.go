@@ -138,7 +138,7 @@ func TestAHoldThatNobodyWaitsForIsQueuedWithoutGarbage(t *testing.T) {
 	s, r := bigSale(1), oneUnit(1)
 	g := &Gate{opt: Options{MaxQueue: maxBatch}, lanes: map[laneKey]*lane{}}
 	g.soldOut = newSoldOut(g, 0)
-	l := g.lane(s.No, 0)
+	l := g.lane(s, 0)
 	l.drains = 2 // as if: nobody is to be started
 	n := testing.AllocsPerRun(1000, func() {
 		g.HoldThen(t.Context(), s, r, nil)

@@ -22,7 +22,7 @@ func (n *node) openPublic(ctx context.Context) error {
 		Engine: n.engine, Views: views{n}, Webhooks: webhooks{n}, Rooms: n.desk, SoldOut: n.engine.SoldOut, ReserveThen: n.engine.ReserveThen,
 		TLS: config(n.doors.publicCert), Keys: fixed, Audience: n.set.Audience, Origins: n.set.CORSOrigins,
 		MaxInFlight: n.set.MaxInFlight, TargetLatency: n.set.TargetLatency, Unguarded: n.set.Unguarded,
-		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Trail: n.trail, Log: n.log, Pages: n.pages,
+		MaxWait: n.set.MaxWait, RequestTimeout: n.router.Budget() + engine.PaymentMargin, Registerer: n.reg, Trace: n.trace, Trail: n.trail, Log: n.log, Pages: n.pages,
 	}
 	if err := errors.Join(n.openLimits(&o), n.openChallenges(&o)); err != nil {
 		return err

@@ -34,6 +34,7 @@ type demoCmd struct {
 	Limit        int           `help:"Units per buyer." default:"4"`
 	HoldTTL      time.Duration `help:"How long a hold lasts." default:"2m"`
 	Queue        bool          `help:"Add a sale called drop, with a waiting room that opens a minute from now."`
+	TraceFile    string        `help:"Where the spans of traced requests go; default: in the data directory, or else a file that is removed at the end." placeholder:"FILE"`
 	JSON         bool          `help:"Print one JSON line on stdout when ready."`
 
 	AllowPlainHTTP bool `name:"allow-plain-http" help:"Let other machines reach the listeners, without TLS."`
@@ -82,6 +83,11 @@ func (c *demoCmd) Run(w *world) error {
 
 	settings.AdminToken, settings.BuyerKey, settings.DataKeys, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, secrets.DataKeys, box.URL()
 	settings.Partitions, settings.Replication = 3, 1
+	removeTraces, err := c.traceTo(&settings)
+	if err != nil {
+		return err
+	}
+	defer removeTraces()
 	hook := sandbox.Webhook{Secret: "whsec_" + rand.Text()} // nobody else needs to know it
 	settings.PaymentWebhookSecret = []string{hook.Secret}
 	n, err := openNode(w, settings, Backends{RedisURL: stack.Redis.URL, PostgresURL: stack.Postgres.URL, KafkaBrokers: stack.Kafka.URL}, allRoles, c.openShop)
@@ -242,7 +248,7 @@ func (c *demoCmd) seedQueue(ctx context.Context, n *node) error {
 
 func (c *demoCmd) ready(n *node, stack *devstack.Stack, box string, s demoSecrets) ready {
 	r := ready{API: n.publicURL(), Shop: n.publicURL() + "/shop/", Admin: n.adminURL(), AdminToken: s.AdminToken, BuyerKey: s.BuyerKey, Sale: demoSale, Sandbox: box,
-		Postgres: stack.Postgres.URL, DataDir: c.DataDir, PID: os.Getpid(), Started: time.Now(),
+		Postgres: stack.Postgres.URL, DataDir: c.DataDir, TraceFile: c.TraceFile, PID: os.Getpid(), Started: time.Now(),
 		Backends: map[string]string{"redis": stack.Redis.Kind, "postgres": stack.Postgres.Kind, "kafka": stack.Kafka.Kind, "payment": "sandbox"}}
 	for _, it := range demoItems {
 		r.SKUs = append(r.SKUs, it.SKU)

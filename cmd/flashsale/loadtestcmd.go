@@ -20,6 +20,7 @@ type loadtestCmd struct {
 	Admin
 	Signer
 	Arrivals
+	Reports
 	API           string        `help:"Base URL of the public listener; default: the last demo's." placeholder:"URL"`
 	Sale          string        `help:"The sale's id." default:"demo"`
 	SKUs          []string      `name:"skus" help:"SKUs that buyers want; default: all of the sale's."`
@@ -33,7 +34,9 @@ type loadtestCmd struct {
 	Wait          time.Duration `help:"Prefer: wait of a checkout." default:"5s"`
 	Connections   int           `help:"Keep-alive connections at most." default:"256"`
 	Seed          uint64        `help:"The same seed draws the same arrivals." default:"1"`
+	Processes     int           `help:"Processes that share the arrivals, where one is not enough." default:"1"`
 	SLO           []string      `name:"slo" help:"What must hold, as step.quantile=duration: reserve.p99=50ms; repeatable. One that is not kept fails the run." placeholder:"SLO"`
+	Consoles      int           `help:"Operators' consoles that look on meanwhile; on stderr, how old what they showed became." default:"0"`
 	Quiet         bool          `help:"No progress lines."`
 }
 
@@ -89,15 +92,31 @@ func (c *loadtestCmd) Run(w *world) error {
 	config.Watch = &loadtest.Watch{Sale: url.PathEscape(c.Sale), Get: func(ctx context.Context, path string) (io.ReadCloser, error) { return c.open(ctx, "GET", path, nil) }, CPU: func() map[string]time.Duration {
 		return map[string]time.Duration{"load generator": bench.CPUOf(os.Getpid())}
 	}}
+	config.Processes = c.Processes
+	if config.Worker, err = worker(c.CAFile); err != nil {
+		return err
+	}
 	config.Mix, config.Decline = mix, c.Decline
 	config.Wait, config.Connections, config.Seed = c.Wait, c.Connections, c.Seed
 	config.Stock, config.Limit, config.Verify = stock, sale.PerBuyerLimit, c.verify
 	if !c.Quiet {
 		config.Progress = w.stderr
 	}
+	var look consoles
+	stop := func() {}
+	if c.Consoles > 0 {
+		stop = look.open(w, c.Consoles, c.Admin)
+	}
 	report, err := loadtest.Run(w, config)
+	stop()
+	if c.Consoles > 0 && err == nil {
+		err = look.print(w.stderr, c.Consoles)
+	}
 	if err != nil && w.Err() == nil {
 		return &exit{exitUsage, err}
+	}
+	if err := c.keep("Load test of "+c.Sale, report); err != nil {
+		return err
 	}
 	if c.JSON {
 		if err := printJSON(w.stdout, report); err != nil {

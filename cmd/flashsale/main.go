@@ -16,6 +16,7 @@ import (
 	"github.com/alecthomas/kong"
 
 	"github.com/flashsale-engine/flashsale/internal/redact"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Exit statuses. Scripts may rely on them.
@@ -56,13 +57,14 @@ type CLI struct {
 	Conf     configCmd   `cmd:"" name:"config" help:"Check or print the configuration."`
 	Sandbox  sandboxCmd  `cmd:"" help:"Run the sandbox payment provider alone."`
 	Sale     saleCmd     `cmd:"" help:"Create sales and move them through their states."`
+	Top      topCmd      `cmd:"" help:"Watch everything in the terminal, as the console shows it."`
 	Stock    stockCmd    `cmd:"" help:"Change stock."`
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
 	Gate     gateCmd     `cmd:"" help:"Show how the gates stand, and rebuild lost ones from the record."`
 	Order    orderCmd    `cmd:"" help:"Show orders."`
 	Payments paymentsCmd `cmd:"" help:"Look at payments, and bring them to an end."`
 	DLQ      dlqCmd      `cmd:"" name:"dlq" help:"Look at events that could not become orders, and retry or drop them."`
-	Trace    traceCmd    `cmd:"" help:"Tell support what became of a buyer."`
+	Trace    traceCmd    `cmd:"" help:"Show traces of requests, or tell support what became of a buyer."`
 	Data     dataCmd     `cmd:"" help:"Keys of buyers' contact data, and erasing it."`
 	Token    tokenCmd    `cmd:"" help:"Mint a buyer token for trying things."`
 	Solve    solveCmd    `cmd:"" help:"Solve a challenge for trying things, as a page would."`
@@ -70,8 +72,11 @@ type CLI struct {
 	Verify   verifyCmd   `cmd:"" help:"Compare gate, stream, record and payments: the four zeros, or exit 1 and the list."`
 	Audit    auditCmd    `cmd:"" help:"Check that nobody has tampered with the ledgers."`
 	Loadtest struct {
-		Buyers loadtestCmd `cmd:"" default:"withargs" help:"Send buyers at a sale, open loop, and end with verify. The default."`
-		Crowd  crowdCmd    `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
+		Buyers      loadtestCmd    `cmd:"" default:"withargs" help:"Send buyers at a sale, open loop, and end with verify. The default."`
+		Blackfriday blackFridayCmd `cmd:"" help:"Black Friday, rehearsed: the whole day at an engine that is started for it, with a spike, a storm of retries, an outage of payments and the sell-out."`
+		Worker      loadWorkerCmd  `cmd:"" hidden:"" help:"A further process of a load test, which it starts itself."`
+		Compare     compareCmd     `cmd:"" help:"Put the reports of two runs beside each other, on a page."`
+		Crowd       crowdCmd       `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
 	} `cmd:"" help:"Send buyers at a sale, or a crowd through its waiting room."`
 	Capacity struct {
 		Fit      capacityFitCmd      `cmd:"" help:"Measure a ladder of loads here, and fit the model that plans are made of."`
@@ -93,12 +98,7 @@ func main() { os.Exit(run(os.Args[1:], os.Stdout, os.Stderr)) }
 func run(args []string, stdout, stderr io.Writer) (status int) {
 	var cli CLI
 	leave := -1
-	parser, err := kong.New(&cli, kong.Name("flashsale"),
-		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
-		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
-		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
-		kong.Vars{"version": version()}, kong.Writers(stdout, stderr),
-		kong.Exit(func(code int) { leave = code; panic(leaving{}) }))
+	parser, err := newParser(&cli, stdout, stderr, func(code int) { leave = code; panic(leaving{}) })
 	if err != nil {
 		fmt.Fprintln(stderr, "flashsale:", err)
 		return exitUsage
@@ -130,6 +130,14 @@ func run(args []string, stdout, stderr io.Writer) (status int) {
 	return exitOK
 }
 
+func newParser(cli *CLI, stdout, stderr io.Writer, leave func(code int)) (*kong.Kong, error) {
+	return kong.New(cli, kong.Name("flashsale"),
+		kong.Description("A flash-sale inventory and checkout engine: never oversells, never loses an acknowledged order."),
+		kong.UsageOnError(), kong.ConfigureHelp(kong.HelpOptions{Compact: true}),
+		kong.DefaultEnvars("FLASHSALE"), kong.NamedMapper("secret", kong.MapperFunc(secretMapper)), kong.Configuration(loadConfig),
+		kong.Vars{"version": version()}, kong.Writers(stdout, stderr), kong.Exit(leave))
+}
+
 type leaving struct{}
 
 // world is what a command may touch.
@@ -143,10 +151,11 @@ func logger(w io.Writer, level, format string) *slog.Logger {
 	var l slog.Level
 	_ = l.UnmarshalText([]byte(level)) // the flag's enum admits no other
 	o := &slog.HandlerOptions{Level: l}
+	var h slog.Handler = slog.NewTextHandler(w, o)
 	if format == "json" {
-		return slog.New(redact.Handler{Handler: slog.NewJSONHandler(w, o)})
+		h = slog.NewJSONHandler(w, o)
 	}
-	return slog.New(redact.Handler{Handler: slog.NewTextHandler(w, o)})
+	return slog.New(telemetry.LogHandler{Handler: redact.Handler{Handler: h}})
 }
 
 func version() string {

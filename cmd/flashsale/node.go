@@ -21,6 +21,7 @@ import (
 	"github.com/flashsale-engine/flashsale/buyerkeys"
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/fault"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 	"github.com/flashsale-engine/flashsale/internal/trail"
 	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders"
@@ -37,6 +38,7 @@ type node struct {
 	roles []string
 	log   *slog.Logger
 	reg   *prometheus.Registry
+	trace *telemetry.Telemetry // nil: spans have nowhere to go
 
 	db        *record.DB
 	sales     *record.SaleStore
@@ -98,7 +100,7 @@ func newNode(ctx context.Context, set Settings, at Backends, roles []string, log
 	if n.fault, err = fault.Parse(set.Fault); err != nil {
 		return nil, &exit{exitUsage, err}
 	}
-	for _, part := range []func(context.Context) error{n.openRecord, n.openGate, n.openRooms, n.openStream, n.openOutside, n.openEngine, n.openServers} {
+	for _, part := range []func(context.Context) error{n.openTelemetry, n.openRecord, n.openGate, n.openRooms, n.openStream, n.openOutside, n.openEngine, n.openServers} {
 		if err := part(ctx); err != nil {
 			return nil, err
 		}
@@ -144,7 +146,7 @@ func (n *node) openRecord(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Sealer: sealer, Log: n.log})
+	db, err := record.Open(ctx, n.at.PostgresURL, record.Options{MaxConns: 24, Sealer: sealer, Log: n.log, Registerer: n.reg})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -200,7 +202,7 @@ func (n *node) openGate(ctx context.Context) error {
 	if soldOutFor == 0 {
 		soldOutFor = -1 // the gate's word for never
 	}
-	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, SoldOutFor: soldOutFor, Lost: n.lostGate, Registerer: n.reg, Log: n.log})
+	gate, err := reservation.Open(reservation.Options{URL: n.at.RedisURL, MaxAttempts: n.set.MaxAttempts, Lease: lease, SoldOutFor: soldOutFor, Lost: n.lostGate, Trace: n.trace, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return &exit{exitUsage, err}
 	}
@@ -259,10 +261,14 @@ func (n *node) openEngine(context.Context) (err error) {
 	}
 	n.engine, err = engine.New(engine.Ports{
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
-		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt, Admissions: n.desk,
+		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt, Admissions: n.desk, Resume: n.resume,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, Rooms: n.desk, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
-	n.truth = newTruth(n)
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Holds: n.gate, Repair: n.gate, Rooms: n.desk, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
+	if err != nil {
+		return err
+	}
+	shown, err := ops.NewTruthMetrics(n.reg)
+	n.truth = newTruth(n, shown)
 	n.keep()
 	return err
 }

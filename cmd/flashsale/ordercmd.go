@@ -40,6 +40,7 @@ func (c *stockAddCmd) Run(w *world) error {
 type holdCmd struct {
 	Ls      holdLsCmd      `cmd:"" help:"List a sale's holds."`
 	Release holdReleaseCmd `cmd:"" help:"Give a held reservation back to stock."`
+	Extend  holdExtendCmd  `cmd:"" help:"Have nobody's hold of a sale end within some time."`
 }
 
 type holdLsCmd struct {
@@ -110,6 +111,8 @@ func (c *holdReleaseCmd) Run(w *world) error {
 type orderCmd struct {
 	Show orderShowCmd `cmd:"" help:"Show one order from the record, by order or reservation id."`
 	Ls   orderLsCmd   `cmd:"" help:"List a sale's newest orders."`
+
+	Trace orderTraceCmd `cmd:"" help:"Tell the way of one order, from reservation to capture, with its trace if there is one."`
 }
 
 type orderShowCmd struct {

@@ -131,7 +131,7 @@ func (n *node) openOutside(ctx context.Context) (err error) {
 	if n.router, err = payment.NewRouter(c); err != nil {
 		return &exit{exitUsage, err}
 	}
-	n.pulse = &pulse{Payments: n.fault.Payments(n.router)}
+	n.pulse = &pulse{Payments: n.trace.Payments(n.fault.Payments(n.router))}
 	n.payments = n.pulse
 	n.forced = record.NewBreakers(n.db)
 	return n.recordFailed(n.takeModes(ctx))
@@ -179,7 +179,7 @@ func (n *node) notifier() (*notify.Sender, error) {
 	if err != nil {
 		return nil, err
 	}
-	return notify.New(notify.Config{URL: n.set.NotifyURL, Secrets: secrets, Source: noticeShelf{record.NewNotices(n.db)}, Board: n.board, Registerer: n.reg, Log: n.log})
+	return notify.New(notify.Config{URL: n.set.NotifyURL, Secrets: secrets, Source: noticeShelf{record.NewNotices(n.db)}, Board: n.board, Trace: n.trace, Registerer: n.reg, Log: n.log})
 }
 
 // noticeShelf gives the sender its view of the record.

@@ -85,11 +85,14 @@ func (n *node) background() (map[string]func(context.Context) error, error) {
 	}
 	if n.has(roleWriter) {
 		writer, err := orders.NewWriter(orders.WriterConfig{Brokers: n.brokers(), Topic: n.set.Topic, Group: n.set.Group, Record: faulty{n.ledger, n.fault},
-			Notifier: n.gate.Notifier(), MaxBatch: n.set.WriterBatch, Log: n.log, Registry: n.reg})
+			Notifier: n.gate.Notifier(), MaxBatch: n.set.WriterBatch, Trace: n.trace, Log: n.log, Registry: n.reg})
 		if err != nil {
 			return nil, err
 		}
 		roles[roleWriter] = writer.Run
+	}
+	if err := n.watches(roles); err != nil {
+		return nil, err
 	}
 	if n.has(roleReaper) || n.has(rolePayments) {
 		if err := n.settling(roles); err != nil {
@@ -107,7 +110,7 @@ func (n *node) settling(roles map[string]func(context.Context) error) error {
 			return n.attempts.Unfinished(ctx, n.set.ReconcileEvery, limit)
 		},
 		ResolveAttempt: n.engine.ResolveAttempt, Inbox: n.events, Heed: n.engine.Heed,
-		Busy: n.engine.Crowded, Every: 250 * time.Millisecond, Registerer: n.reg, Log: n.log})
+		Busy: n.engine.Crowded, Every: 250 * time.Millisecond, Trace: n.trace, Registerer: n.reg, Log: n.log})
 	if err != nil {
 		return err
 	}

@@ -73,6 +73,8 @@ type Settings struct {
 	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
 	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET" type:"secret"`
 
+	Tracing `embed:""`
+
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
 	PaymentQueue   int           `help:"Payments that may wait, paying, for a provider that is away; beyond it, and with 0 always, buyers are told 503 and keep their holds." default:"1000"`
@@ -91,6 +93,8 @@ type Settings struct {
 
 	Migrate     bool `help:"Bring the schema of the record up to date on starting; without it, a schema that is behind is refused (see flashsale migrate)." default:"true" negatable:""`
 	AutoRebuild bool `help:"Rebuild a gate that was lost at once, without being told." default:"true" negatable:""`
+
+	VerifyEvery time.Duration `help:"How often the role reaper compares everything with everything, so that the metrics show the four zeros; 0: only when somebody asks. The counters alone are compared every 10 s." default:"5m"`
 
 	Topic        string        `help:"Kafka topic of accepted reservations." default:"flashsale.reservations.accepted.v1"`
 	Partitions   int32         `help:"Partitions of the topic when it is made." default:"6"`
@@ -151,6 +155,7 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	s.validateDataKeys(&p, roles)
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
+	s.validateTracing(&p)
 	return p.err()
 }
 
@@ -229,6 +234,9 @@ func (s *Settings) validateTimes(p *problems) {
 	}
 	if s.ReconcileEvery < time.Second || s.ReconcileEvery > time.Minute {
 		p.add("reconcile-every: %s is not between 1s and 1m", s.ReconcileEvery)
+	}
+	if s.VerifyEvery != 0 && (s.VerifyEvery < 10*time.Second || s.VerifyEvery > 24*time.Hour) {
+		p.add("verify-every: %s is neither 0 nor between 10s and 24h", s.VerifyEvery)
 	}
 	if s.HeapFloor < 0 || s.HeapFloor > 16<<10 {
 		p.add("heap-floor: %d MiB is not between 0 and 16384", s.HeapFloor)

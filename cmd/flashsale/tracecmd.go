@@ -13,6 +13,7 @@ import (
 )
 
 type traceCmd struct {
+	Show  traceShowCmd  `cmd:"" help:"Show a trace, step by step, from the files that nodes write by --trace-file."`
 	Buyer traceBuyerCmd `cmd:"" help:"Tell what a buyer asked for and was told, and why, as far as anybody still knows."`
 }
 

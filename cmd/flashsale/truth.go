@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/ops"
 	"github.com/flashsale-engine/flashsale/orders/record"
 )
 
@@ -20,7 +21,7 @@ type truth struct {
 	fixing   chan struct{} // one at a time
 }
 
-func newTruth(n *node) *truth {
+func newTruth(n *node, shown *ops.TruthMetrics) *truth {
 	audit := record.NewAudit(n.db)
 	verifier := func(settle, pause time.Duration) *engine.Verifier {
 		return &engine.Verifier{Sales: n.sales.List, Gate: n.gate, Outbox: n.gate, Stream: n.stream, Record: audit,
@@ -31,13 +32,16 @@ func newTruth(n *node) *truth {
 	t.full.AtMost, t.fast.AtMost = longestRun, time.Minute
 	t.full.Run = func(ctx context.Context, settle time.Duration) (engine.Verdict, error) {
 		v, err := verifier(settle, 100*time.Millisecond).Verify(ctx)
+		shown.Note("full", v, err)
 		if err == nil && len(v.Findings) > 0 {
 			v.Repairs = t.repairer.Plan(ctx, v.Findings)
 		}
 		return v, err
 	}
 	t.fast.Run = func(ctx context.Context, settle time.Duration) (engine.Verdict, error) {
-		return verifier(settle, 50*time.Millisecond).Fast(ctx)
+		v, err := verifier(settle, 50*time.Millisecond).Fast(ctx)
+		shown.Note("fast", v, err)
+		return v, err
 	}
 	return t
 }

@@ -29,15 +29,16 @@ export function summary(title, data, notes = [], found = {}) {
 // digest is what both the text and the page show.
 function digest(title, data, notes, verdict) {
   const values = (name) => data.metrics[name] && data.metrics[name].values;
+  const names = Object.keys(data.metrics).map((n) => [n.replace(/\d+/g, (d) => d.padStart(9, '0')), n]).sort().map(([, n]) => n); // 60 before 100
   const trends = [];
-  Object.keys(data.metrics).sort().forEach((name) => {
+  names.forEach((name) => {
     const v = values(name);
-    const sub = /^(?:http_req_duration|answer_time)\{(.*:.*)\}$/.exec(name);
-    const label = sub ? sub[1].replace(/\w+:/g, '').replace(/,/g, ' · ') : { time_to_no: 'time to no', journey: 'journey' }[name];
+    const sub = /^(?:http_req_duration|answer_time|time_to_order)\{(.*:.*)\}$/.exec(name);
+    const label = sub ? sub[1].replace(/level:/, 'paying at ').replace(/\w+:/g, '').replace(/,/g, ' · ') : { time_to_no: 'time to no', journey: 'journey' }[name];
     if (label && v.count > 0 && !name.includes('expected_response')) trends.push({ label, count: v.count, cells: columns.map((c) => v[c]) });
   });
   const thresholds = [];
-  Object.keys(data.metrics).sort().forEach((name) => {
+  names.forEach((name) => {
     const all = data.metrics[name].thresholds || {};
     Object.keys(all).forEach((limit) => thresholds.push({ ok: all[limit].ok, name, limit, was: was(values(name), limit) }));
   });

@@ -8,8 +8,10 @@ import (
 // Figure is panels, one below the other, over one x axis.
 type Figure struct {
 	Title  string  `json:"title"`
-	Note   string  `json:"note,omitempty"` // a line below the title
-	X      string  `json:"x"`              // what the x axis shows, with its unit
+	Width  float64 `json:"width,omitempty"`  // in pixels; default 820
+	Inline bool    `json:"inline,omitempty"` // a part of a page, which shows the title: only those who can't see it are told
+	Note   string  `json:"note,omitempty"`   // a line below the title
+	X      string  `json:"x"`                // what the x axis shows, with its unit
 	Panels []Panel `json:"panels"`
 }
 
@@ -17,6 +19,7 @@ type Figure struct {
 // strip without one.
 type Panel struct {
 	Y      string  `json:"y"`
+	Log    bool    `json:"log,omitempty"`    // the y axis is logarithmic, and begins at a power of ten
 	Height float64 `json:"height,omitempty"` // in pixels; default 200, of a strip 22
 	Lines  []Line  `json:"lines,omitempty"`
 	Bands  []Band  `json:"bands,omitempty"`
@@ -30,6 +33,7 @@ type Line struct {
 	Dashed bool    `json:"dashed,omitempty"`
 	Dots   bool    `json:"dots,omitempty"` // points that were measured one by one
 	Filled bool    `json:"filled,omitempty"`
+	Colour int     `json:"colour,omitempty"` // of the palette, from 1; default: the next one
 }
 
 // Point is x and y.
@@ -37,9 +41,10 @@ type Point [2]float64
 
 // Band says what held from one x to another. The same name has the same colour.
 type Band struct {
-	Name string  `json:"name"`
-	From float64 `json:"from"`
-	To   float64 `json:"to"`
+	Name   string  `json:"name"`
+	From   float64 `json:"from"`
+	To     float64 `json:"to"`
+	Colour int     `json:"colour,omitempty"` // of the palette, from 1; default: the next one
 }
 
 // Mark is a vertical line with a word at its top.
@@ -85,6 +90,24 @@ func (p Panel) top() (y float64) {
 		}
 	}
 	return y
+}
+
+// decades are the power of ten at or below a panel's least y above zero, and the one
+// at or above its greatest.
+func (p Panel) decades() (lo, hi float64) {
+	lo = math.Inf(1)
+	for _, l := range p.Lines {
+		for _, at := range l.Points {
+			if at[1] > 0 {
+				lo = min(lo, at[1])
+			}
+		}
+	}
+	if math.IsInf(lo, 1) {
+		return 1, 10
+	}
+	lo = math.Pow(10, math.Floor(math.Log10(lo)+1e-9))
+	return lo, max(math.Pow(10, math.Ceil(math.Log10(p.top())-1e-9)), 10*lo)
 }
 
 // ticks divides lo to hi by steps of 1, 2 or 5 times a power of ten, into about n.

@@ -56,8 +56,8 @@ func TestAFigureFromJSONIsDrawnToScale(t *testing.T) {
 	svg := string(raw)
 	// The axis ends at 2,000 in both directions: half of it is the middle.
 	bottom := 34 + between + plain
-	middle := fmt.Sprintf(`<circle class="c0" cx="%.1f" cy="%.1f" r="3.2"/>`, (left+width-right)/2, bottom-plain/2)
-	for _, want := range []string{middle, fmt.Sprintf(`d="M%.1f %.1fL%.1f %.1f"`, left, bottom, width-right, bottom-plain), `class="l s1 d"`, "Goodput against &lt;offered&gt; load",
+	middle := fmt.Sprintf(`<circle class="c0" cx="%.1f" cy="%.1f" r="3.2"/>`, (left+usual-right)/2, bottom-plain/2)
+	for _, want := range []string{middle, fmt.Sprintf(`d="M%.1f %.1fL%.1f %.1f"`, left, bottom, usual-right, bottom-plain), `class="l s1 d"`, "Goodput against &lt;offered&gt; load",
 		">offered, requests/s<", ">all that is offered<", ">peak<", ">1.5k<", "prefers-color-scheme:dark"} {
 		if !strings.Contains(svg, want) {
 			t.Errorf("%s is missing in\n%s", want, svg)
@@ -101,7 +101,7 @@ func TestThinningKeepsWhatCanBeSeen(t *testing.T) {
 }
 
 func TestTheSameBandHasTheSameColour(t *testing.T) {
-	f := Figure{Title: "t", Panels: []Panel{{Y: "what binds", Bands: []Band{{"ramp", 0, 1}, {"stock", 1, 5}, {"ramp", 5, 6}}}}}
+	f := Figure{Title: "t", Panels: []Panel{{Y: "what binds", Bands: []Band{{Name: "ramp", From: 0, To: 1}, {Name: "stock", From: 1, To: 5}, {Name: "ramp", From: 5, To: 6}}}}}
 	svg, err := f.SVG()
 	if err != nil {
 		t.Fatal(err)
@@ -134,5 +134,66 @@ func TestALineKeepsItsColourFromPanelToPanel(t *testing.T) {
 		if n := strings.Count(string(svg), `"`+class+`"`); n != want {
 			t.Errorf("%s: %d times, want %d", class, n, want)
 		}
+	}
+}
+
+func TestALogarithmicAxisGoesByPowersOfTen(t *testing.T) {
+	p := Panel{Y: "ms", Log: true, Lines: []Line{{Name: "p99", Points: []Point{{0, 0}, {1, 3}, {2, 1500}}}}}
+	at, scale := p.axis(200)
+	if fmt.Sprint(at) != "[1 10 100 1000 10000]" || scale(1) != 0 || math.Abs(scale(100)-0.5) > 1e-9 || scale(10_000) != 1 || scale(0) != 0 {
+		t.Errorf("%v: %v %v %v %v", at, scale(1), scale(100), scale(10_000), scale(0))
+	}
+}
+
+func TestANarrowFigureKeepsItsWordsInside(t *testing.T) {
+	p := Panel{Y: "answers per second", Marks: []Mark{{"pre-sale", 0}, {"the sale opens", 0.5}, {"a long word at the end", 99}}}
+	for i, n := range []string{"held", "sold out", "told to wait", "no answer at all", "another kind"} {
+		p.Lines = append(p.Lines, Line{Name: n, Colour: 8 - i, Points: []Point{{0, 1}, {100, 2}}})
+	}
+	svg, err := Figure{Title: "t", Width: 390, Inline: true, X: "s", Panels: []Panel{p}}.SVG()
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := xml.NewDecoder(strings.NewReader(string(svg)))
+	lines := map[string]float64{} // y → where the last word ends
+	for {
+		token, err := d.Token()
+		if errors.Is(err, io.EOF) {
+			break
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, ok := token.(xml.StartElement)
+		if !ok || e.Name.Local != "text" {
+			continue
+		}
+		var v struct {
+			X      float64 `xml:"x,attr"`
+			Y      string  `xml:"y,attr"`
+			Anchor string  `xml:"text-anchor,attr"`
+			Text   string  `xml:",chardata"`
+		}
+		if err := d.DecodeElement(&v, &e); err != nil {
+			t.Fatal(err)
+		}
+		from := v.X
+		if long := float64(len(v.Text)) * perLetter; v.Anchor == "end" {
+			from -= long
+		} else if v.Anchor == "middle" {
+			from -= long / 2
+		}
+		if from < 0 || from+float64(len(v.Text))*perLetter > 390 {
+			t.Errorf("%q goes from %.0f to %.0f of 390", v.Text, from, from+float64(len(v.Text))*perLetter)
+		}
+		if strings.Contains("pre-sale the sale opens a long word at the end", v.Text) {
+			if from < lines[v.Y] {
+				t.Errorf("%q covers what is before it", v.Text)
+			}
+			lines[v.Y] = from + float64(len(v.Text))*perLetter
+		}
+	}
+	if !strings.Contains(string(svg), `class="l s7"`) || strings.Contains(string(svg), `class="page" `) {
+		t.Errorf("%s", svg)
 	}
 }

@@ -10,13 +10,14 @@ import (
 
 // Sizes, in pixels.
 const (
-	width     = 820.0
+	usual     = 820.0 // a figure's width
 	left      = 62.0
 	right     = 24.0
 	plain     = 200.0 // a panel's height
 	strip     = 22.0  // of bands alone
 	between   = 46.0  // panels: a legend fits in
-	perLetter = 6.6   // of the legend's letters, about
+	legendRow = 17.0
+	perLetter = 6.6 // of the legend's letters, about
 )
 
 // The colours of lines and bands in their order, on a light page and on a dark one.
@@ -33,6 +34,7 @@ const styleDark = `text{fill:#e6edf3}.m{fill:#9198a1}.page{fill:#0d1117}.grid{st
 
 type canvas struct {
 	bytes.Buffer
+	width  float64
 	lo, hi float64        // of x
 	colour map[string]int // of what has a name: the same in every panel
 }
@@ -40,7 +42,7 @@ type canvas struct {
 func (c *canvas) add(format string, args ...any) { fmt.Fprintf(c, format+"\n", args...) }
 
 // x gives the pixel of an x.
-func (c *canvas) x(v float64) float64 { return left + (v-c.lo)/(c.hi-c.lo)*(width-left-right) }
+func (c *canvas) x(v float64) float64 { return left + (v-c.lo)/(c.hi-c.lo)*(c.width-left-right) }
 
 // SVG draws the figure.
 func (f Figure) SVG() ([]byte, error) {
@@ -48,39 +50,66 @@ func (f Figure) SVG() ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &canvas{lo: lo, hi: hi, colour: map[string]int{}}
-	for _, p := range f.Panels {
-		for _, n := range p.names() {
-			if _, has := c.colour[n]; !has {
-				c.colour[n] = len(c.colour) % len(light)
-			}
-		}
+	c := &canvas{width: f.Width, lo: lo, hi: hi, colour: f.colours()}
+	if c.width == 0 {
+		c.width = usual
 	}
 	y := 34.0
+	if f.Inline {
+		y = -20
+	}
 	if f.Note != "" {
 		y += 18
 	}
 	var tops []float64
 	for _, p := range f.Panels {
-		y += between
+		y += c.room(p)
 		tops = append(tops, y)
 		y += p.height()
 	}
 	height := y + 44
-	c.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img">`, width, height, width, height)
+	c.add(`<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 %.0f %.0f" width="%.0f" height="%.0f" role="img">`, c.width, height, c.width, height)
 	c.add("<title>%s</title>", html.EscapeString(f.Title))
 	c.add("<style>%s%s@media (prefers-color-scheme:dark){%s%s}</style>", style, colours(light), styleDark, colours(dark))
-	c.add(`<rect class="page" width="%.0f" height="%.0f"/>`, width, height)
-	c.text(left-46, 28, "t", "start", f.Title)
+	if !f.Inline {
+		c.add(`<rect class="page" width="%.0f" height="%.0f"/>`, c.width, height)
+		c.text(left-46, 28, "t", "start", f.Title)
+	}
 	if f.Note != "" {
 		c.text(left-46, 48, "m", "start", f.Note)
 	}
 	for i, p := range f.Panels {
 		c.panel(p, tops[i], i == len(f.Panels)-1)
 	}
-	c.text((left+width-right)/2, height-8, "m", "middle", f.X)
+	c.text((left+c.width-right)/2, height-8, "m", "middle", f.X)
 	c.add("</svg>")
 	return c.Bytes(), nil
+}
+
+// colours gives each name its own: the one that it asks for, or the next.
+func (f Figure) colours() map[string]int {
+	out := map[string]int{}
+	ask := func(name string, colour int) {
+		if _, has := out[name]; !has && colour > 0 {
+			out[name] = (colour - 1) % len(light)
+		}
+	}
+	for _, p := range f.Panels {
+		for _, l := range p.Lines {
+			ask(l.Name, l.Colour)
+		}
+		for _, b := range p.Bands {
+			ask(b.Name, b.Colour)
+		}
+	}
+	for _, p := range f.Panels {
+		for _, n := range p.names() {
+			if _, has := out[n]; !has {
+				out[n] = len(out) % len(light)
+			}
+		}
+	}
+	return out
 }
 
 func colours(of []string) string {
@@ -113,81 +142,47 @@ func (c *canvas) rule(class string, x1, y1, x2, y2 float64) {
 func (c *canvas) panel(p Panel, top float64, last bool) {
 	h := p.height()
 	bottom := top + h
-	c.text(left-46, top-14, "", "start", p.Y)
-	xs := ticks(c.lo, c.hi, 10, false)
+	c.text(left-46, top-14-(c.room(p)-between), "", "start", p.Y)
+	xs := ticks(c.lo, c.hi, int(c.width/82), false)
 	if len(p.Lines) > 0 {
-		ys := ticks(0, p.top(), max(2, int(h/40)), true)
-		most := max(ys[len(ys)-1], math.SmallestNonzeroFloat64)
-		at := func(v float64) float64 { return bottom - v/most*h }
+		ys, scale := p.axis(h)
+		at := func(v float64) float64 { return bottom - scale(v)*h }
 		for _, v := range ys {
-			c.rule("grid", left, at(v), width-right, at(v))
+			c.rule("grid", left, at(v), c.width-right, at(v))
 			c.text(left-8, at(v)+4, "m", "end", short(v))
 		}
 		for _, x := range xs {
 			c.rule("grid", c.x(x), top, c.x(x), bottom)
 		}
 		for _, l := range p.Lines {
-			c.line(l, at)
+			c.line(l, at, bottom)
 		}
-		c.rule("axis", left, bottom, width-right, bottom)
+		c.rule("axis", left, bottom, c.width-right, bottom)
 	}
 	for _, b := range p.Bands {
 		c.add(`<rect class="b c%d" x="%.1f" y="%.1f" width="%.1f" height="%.1f"/>`, c.colour[b.Name], c.x(b.From), top, max(c.x(b.To)-c.x(b.From), 0.5), h)
 	}
-	for _, m := range p.Marks {
-		if m.At < c.lo || m.At > c.hi {
-			continue
-		}
-		c.rule("mark", c.x(m.At), top, c.x(m.At), bottom)
-		if c.x(m.At) > width/2 {
-			c.text(c.x(m.At)-4, top+12, "m", "end", m.Name)
-		} else {
-			c.text(c.x(m.At)+4, top+12, "m", "start", m.Name)
-		}
-	}
+	c.marks(p.Marks, top, bottom)
 	if last {
 		for _, x := range xs {
 			c.text(c.x(x), bottom+17, "m", "middle", short(x))
 		}
 	}
-	c.legend(p, top-14)
+	c.legend(p, top)
 }
 
-// names are what the legend explains: lines, or the bands of a strip, once each.
-func (p Panel) names() (out []string) {
-	seen := map[string]bool{}
-	add := func(n string) {
-		if !seen[n] {
-			seen[n] = true
-			out = append(out, n)
-		}
+// axis gives the ticks of y, and where between bottom and top, 0 and 1, a value is.
+func (p Panel) axis(h float64) (at []float64, scale func(float64) float64) {
+	if !p.Log {
+		at = ticks(0, p.top(), max(2, int(h/40)), true)
+		most := max(at[len(at)-1], math.SmallestNonzeroFloat64)
+		return at, func(v float64) float64 { return v / most }
 	}
-	for _, l := range p.Lines {
-		add(l.Name)
+	lo, hi := p.decades()
+	for v := lo; v <= hi*1.001; v *= 10 {
+		at = append(at, v)
 	}
-	for _, b := range p.Bands {
-		add(b.Name)
-	}
-	return out
-}
-
-// legend is written from the right edge, so that the panel's name has the left.
-func (c *canvas) legend(p Panel, y float64) {
-	names := p.names()
-	if len(names) < 2 && len(p.Bands) == 0 {
-		return // the panel's name says it
-	}
-	x := width - right
-	for i := len(names) - 1; i >= 0; i-- {
-		x -= float64(len([]rune(names[i]))) * perLetter
-		c.text(x, y, "", "start", names[i])
-		if i < len(p.Lines) {
-			c.add(`<line class="l s%d%s" x1="%.1f" y1="%.1f" x2="%.1f" y2="%.1f"/>`, c.colour[names[i]], dashes(p.Lines[i]), x-24, y-4, x-6, y-4)
-		} else {
-			c.add(`<rect class="b c%d" x="%.1f" y="%.1f" width="12" height="12"/>`, c.colour[names[i]], x-18, y-10)
-		}
-		x -= 38
-	}
+	return at, func(v float64) float64 { return max(math.Log10(max(v, lo)/lo)/math.Log10(hi/lo), 0) }
 }
 
 func dashes(l Line) string {
@@ -198,7 +193,7 @@ func dashes(l Line) string {
 }
 
 // line draws a line, in pieces if it is interrupted.
-func (c *canvas) line(l Line, at func(float64) float64) {
+func (c *canvas) line(l Line, at func(float64) float64, base float64) {
 	colour := c.colour[l.Name]
 	for _, piece := range pieces(l.Points) {
 		px := make([][2]float64, len(piece))
@@ -216,7 +211,7 @@ func (c *canvas) line(l Line, at func(float64) float64) {
 			fmt.Fprintf(&s, "%c%.1f %.1f", "LM"[max(0, 1-i)], v[0], v[1])
 		}
 		if l.Filled {
-			c.add(`<path class="f c%d" d="%sL%.1f %.1fL%.1f %.1fZ"/>`, colour, s.String(), px[len(px)-1][0], at(0), px[0][0], at(0))
+			c.add(`<path class="f c%d" d="%sL%.1f %.1fL%.1f %.1fZ"/>`, colour, s.String(), px[len(px)-1][0], base, px[0][0], base)
 		}
 		c.add(`<path class="l s%d%s" d="%s"/>`, colour, dashes(l), s.String())
 	}

@@ -32,13 +32,13 @@ func NewAttempts(db *DB) *Attempts {
 }
 
 const attemptColumns = `p.id, p.reservation, p.buyer, p.amount, p.currency, p.method,
-	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.cancelled, p.refund_reason, p.created_at, p.lease_until, p.parked`
+	p.state, p.provider, p.provider_ref, p.reason, p.action_type, p.action_url, p.cancelled, p.refund_reason, p.created_at, p.lease_until, p.parked, p.traceparent`
 
 func scanAttempt(row pgx.CollectableRow) (engine.Attempt, error) {
 	var a engine.Attempt
 	var id, reservation []byte
 	err := row.Scan(&id, &reservation, &a.Buyer, &a.Amount.Amount, &a.Amount.Currency, &a.Method,
-		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Cancelled, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked)
+		&a.State, &a.Provider, &a.ProviderRef, &a.Reason, &a.Action.Type, &a.Action.URL, &a.Cancelled, &a.Refund, &a.BegunAt, &a.LeaseUntil, &a.Parked, &a.Traceparent)
 	if err != nil {
 		return a, err
 	}

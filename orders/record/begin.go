@@ -8,6 +8,7 @@ import (
 	"github.com/jackc/pgx/v5/pgxpool"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // beginning is one caller of Begin.
@@ -22,7 +23,9 @@ type beginning struct {
 // with the same id exactly one is told Fresh. CodeGateFrozen if the shard that
 // gave the hold has been granted another epoch since: from then on whatever an old
 // gate gives is worth nothing, and nothing is paid for it. See engine.Rebuilder.
-func (a *Attempts) Begin(ctx context.Context, at engine.Attempt, lease time.Duration) (engine.Attempt, error) {
+func (a *Attempts) Begin(ctx context.Context, at engine.Attempt, lease time.Duration) (_ engine.Attempt, failed error) {
+	ctx, span := telemetry.Start(ctx, "note attempt", "db.system.name", "postgresql")
+	defer func() { span.End(failed) }()
 	key, sealed, err := a.db.seal(at.Contact, at.ID, at.Reservation)
 	if err != nil {
 		return at, err
@@ -52,10 +55,10 @@ func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attem
 				WHERE g.sale_no = ANY ($3) AND g.shard = ANY ($11)
 				ORDER BY g.sale_no, g.shard FOR SHARE),
 			begun AS (
-				INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, provider, state, lease_until, lines)
-				SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.provider, 'authorising', clock_timestamp() + b.lease, b.lines::jsonb
-				FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::interval[], $11::int[], $10::bigint[], $12::text[])
-					AS b (id, reservation, sale_no, buyer, amount, currency, method, provider, lease, shard, epoch, lines)
+				INSERT INTO payments AS p (id, reservation, sale_no, buyer, amount, currency, method, provider, state, lease_until, lines, traceparent)
+				SELECT b.id, b.reservation, b.sale_no, b.buyer, b.amount, b.currency, b.method, b.provider, 'authorising', clock_timestamp() + b.lease, b.lines::jsonb, b.traceparent
+				FROM unnest($1::bytea[], $2::bytea[], $3::bigint[], $4::text[], $5::bigint[], $6::text[], $7::text[], $8::text[], $9::interval[], $11::int[], $10::bigint[], $12::text[], $15::text[])
+					AS b (id, reservation, sale_no, buyer, amount, currency, method, provider, lease, shard, epoch, lines, traceparent)
 					LEFT JOIN granted g ON g.sale_no = b.sale_no AND g.shard = b.shard
 				WHERE g.epoch IS NULL OR g.epoch = b.epoch
 				ON CONFLICT (id) DO NOTHING
@@ -66,7 +69,7 @@ func (a *Attempts) beginAll(ctx context.Context, in []beginning) ([]engine.Attem
 				WHERE b.sealed IS NOT NULL)
 			SELECT id, created_at, lease_until FROM begun`,
 			cols.id, cols.reservation, cols.sale, cols.buyer, cols.amount, cols.currency, cols.method, cols.provider, cols.lease, cols.epoch,
-			cols.shard, cols.lines, cols.key, cols.sealed)
+			cols.shard, cols.lines, cols.key, cols.sealed, cols.traceparent)
 		if err != nil {
 			return err
 		}
@@ -128,7 +131,7 @@ func deal(in []beginning, wrote map[engine.AttemptID]stamps, existed map[engine.
 
 // written is the attempt as it stands in the record, which wrote it just now.
 func (b beginning) written(at stamps) engine.Attempt {
-	a := engine.Attempt{ID: b.ID, Reservation: b.Reservation, Buyer: b.Buyer, Amount: b.Amount, Method: b.Method, Contact: b.Contact, Provider: b.Provider}
+	a := engine.Attempt{ID: b.ID, Reservation: b.Reservation, Buyer: b.Buyer, Amount: b.Amount, Method: b.Method, Contact: b.Contact, Provider: b.Provider, Traceparent: b.Traceparent}
 	a.State, a.BegunAt, a.LeaseUntil = engine.PaymentAuthorising, at.begun.UTC(), at.lease.UTC()
 	return a
 }
@@ -149,6 +152,7 @@ type beginColumns struct {
 	shard                             []int32
 	buyer, currency, method, provider []string
 	lines                             []*string
+	traceparent                       []string
 	lease                             []time.Duration
 }
 
@@ -156,7 +160,7 @@ func columns(in []beginning) (c beginColumns, err error) {
 	n := len(in)
 	c = beginColumns{
 		id: make([][]byte, n), reservation: make([][]byte, n), key: make([][]byte, n), sealed: make([][]byte, n), sale: make([]int64, n), amount: make([]int64, n), epoch: make([]int64, n), shard: make([]int32, n), buyer: make([]string, n),
-		currency: make([]string, n), method: make([]string, n), provider: make([]string, n), lines: make([]*string, n), lease: make([]time.Duration, n),
+		currency: make([]string, n), method: make([]string, n), provider: make([]string, n), lines: make([]*string, n), lease: make([]time.Duration, n), traceparent: make([]string, n),
 	}
 	seen := make(map[engine.AttemptID]bool, n)
 	for i := range in {
@@ -165,7 +169,7 @@ func columns(in []beginning) (c beginColumns, err error) {
 		c.sale[i], c.amount[i] = int64(b.Reservation.Sale), b.Amount.Amount
 		c.shard[i], c.epoch[i] = int32(b.Shard), b.Epoch
 		c.buyer[i], c.currency[i] = b.Buyer, b.Amount.Currency
-		c.method[i], c.provider[i], c.lease[i] = b.Method, b.Provider, b.lease
+		c.method[i], c.provider[i], c.lease[i], c.traceparent[i] = b.Method, b.Provider, b.lease, b.Traceparent
 		if !seen[b.ID] { // the first of an id is the one that is written
 			seen[b.ID], c.key[i], c.sealed[i] = true, b.key, b.sealed
 		}

@@ -10,8 +10,10 @@ import (
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
+	"github.com/prometheus/client_golang/prometheus"
 
 	"github.com/flashsale-engine/flashsale/engine"
+	"github.com/flashsale-engine/flashsale/internal/telemetry"
 )
 
 // Options of the record's connections.
@@ -27,6 +29,8 @@ type Options struct {
 	Sealer Sealer
 	// Log receives what an operator should know; nil discards.
 	Log *slog.Logger
+	// Registerer takes the pool's metrics; nil: there are none.
+	Registerer prometheus.Registerer
 }
 
 func (o Options) withDefaults() Options {
@@ -49,6 +53,8 @@ func (o Options) withDefaults() Options {
 type DB struct {
 	pool *pgxpool.Pool
 	opt  Options
+	wait prometheus.Histogram // for a connection
+	hold prometheus.Histogram // of one
 
 	// commit is pgx's own, except in the test that loses a COMMIT's answer.
 	commit func(context.Context, pgx.Tx) error
@@ -75,7 +81,12 @@ func Open(ctx context.Context, url string, opt Options) (*DB, error) {
 	if err != nil {
 		return nil, fmt.Errorf("record: pool: %w", err)
 	}
-	return &DB{pool: pool, opt: opt, commit: func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }}, nil
+	db := &DB{pool: pool, opt: opt, commit: func(ctx context.Context, tx pgx.Tx) error { return tx.Commit(ctx) }}
+	if err := db.measure(opt.Registerer); err != nil {
+		pool.Close()
+		return nil, fmt.Errorf("record: metrics: %w", err)
+	}
+	return db, nil
 }
 
 // Close gives all connections back. Calls under way end first.
@@ -90,11 +101,17 @@ func (db *DB) Ping(ctx context.Context) error {
 func (db *DB) with(ctx context.Context, k kind, do func(*pgxpool.Conn) error) error {
 	wait, cancel := context.WithTimeout(ctx, db.opt.AcquireTimeout)
 	defer cancel()
+	began := time.Now()
 	c, err := db.pool.Acquire(wait)
+	got := time.Now()
+	db.wait.Observe(got.Sub(began).Seconds())
 	if err != nil {
 		return unavailable(err) // nothing was sent
 	}
-	defer c.Release()
+	defer func() {
+		c.Release()
+		db.hold.Observe(time.Since(got).Seconds())
+	}()
 	return classify(do(c), k)
 }
 
@@ -153,7 +170,10 @@ func (db *DB) once(ctx context.Context, c *pgxpool.Conn, do func(pgx.Tx) error) 
 		_ = tx.Rollback(end) // failing that, pgx closes the connection, which rolls back too
 		return err
 	}
-	return classify(db.commit(ctx, tx), writing)
+	ctx, span := telemetry.Start(ctx, "COMMIT", "db.system.name", "postgresql")
+	err = db.commit(ctx, tx)
+	span.End(err)
+	return classify(err, writing)
 }
 
 // notFound turns "no rows" into CodeNotFound.

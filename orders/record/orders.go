@@ -22,7 +22,7 @@ func NewOrders(db *DB) *Orders { return &Orders{db: db} }
 // Who names an order names its month, too: the time in its id, see migration 7.
 const selectOrders = `
 	SELECT o.id, o.sale_id, o.buyer, o.state, o.lines, o.total, o.currency, o.attempt, o.provider,
-		coalesce(p.state, 'none'), o.reason, o.placed_at, o.seq, o.epoch
+		coalesce(p.state, 'none'), o.reason, o.placed_at, o.seq, o.epoch, coalesce(p.traceparent, '')
 	FROM orders o LEFT JOIN payments p ON p.id = o.attempt `
 
 // Order gives a committed order, confirmed or refused: CodeNotFound.
@@ -52,7 +52,7 @@ func (r *Orders) Recent(ctx context.Context, saleNo uint32, limit int) (out []en
 func scanOrder(row pgx.Row) (o engine.Order, err error) {
 	var id, lines, attempt []byte
 	err = row.Scan(&id, &o.SaleID, &o.Buyer, &o.State, &lines, &o.Total.Amount, &o.Total.Currency, &attempt, &o.Provider,
-		&o.Payment, &o.Reason, &o.PlacedAt, &o.Seq, &o.Epoch)
+		&o.Payment, &o.Reason, &o.PlacedAt, &o.Seq, &o.Epoch, &o.Traceparent)
 	if err != nil {
 		return engine.Order{}, err
 	}
