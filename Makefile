@@ -30,7 +30,7 @@ demo: ## install what is missing, start everything, seed a sale, print the URLs
 test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
 	@scripts/deps.sh
 	$(GO) vet ./...
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 15m $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 30m $(PKG)
 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
@@ -95,7 +95,7 @@ test-quick: ## tests on embedded backends, without the race detector: seconds
 .PHONY: cover
 cover: ## all tests, with the coverage of each function in coverage.out
 	@scripts/deps.sh
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 15m -coverpkg=./... -coverprofile=coverage.out $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) test -count=1 -timeout 30m -coverpkg=./... -coverprofile=coverage.out $(PKG)
 	$(GO) tool cover -func=coverage.out | tail -1
 
 .PHONY: lint
@@ -128,6 +128,11 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	@scripts/deps.sh demo
 	bin/flashsale bench $(ARGS)
 
+.PHONY: capacity
+capacity: build ## measures a ladder of loads with a real Kafka and fits bin/model.json, for `flashsale capacity plan --model`: minutes
+	@scripts/deps.sh
+	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
+
 .PHONY: k6
 k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)
 	@scripts/deps.sh
@@ -145,6 +150,11 @@ stripe-mock: ## our requests to Stripe against stripe-mock, which knows every pa
 .PHONY: compose-check
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
+
+.PHONY: e2e
+e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+	@scripts/deps.sh e2e
+	scripts/e2e.sh $(ARGS)
 
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars

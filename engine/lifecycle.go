@@ -44,6 +44,7 @@ type Lifecycle struct {
 	Gate           GateControl
 	Reader         GateReader
 	Shards         GateShards
+	Holds          GateHolds
 	Repair         GateRepair // names the servers of leases; nil: they stay unnamed
 	Rooms          Rooms      // makes waiting rooms; nil: no sale that wants one is armed
 	PaymentTimeout time.Duration

@@ -99,6 +99,15 @@ type GateControl interface {
 	Reap(ctx context.Context, s *Sale, limit int) (r Reaped, err error)
 }
 
+// GateHolds is what operators do to buyers' holds.
+type GateHolds interface {
+	// Extend has a held or paying hold live until a time, if its own deadline is
+	// before that: it is never shortened. Repeatable; one that has ended, or that
+	// lives as long, is given as it is, with Replayed set. CodeNotFound,
+	// CodeGateFrozen.
+	Extend(ctx context.Context, s *Sale, id ReservationID, until time.Time) (Hold, error)
+}
+
 // GateShards is what concerns the shards of a sale among each other. Gate.Hold
 // fetches units from other shards by itself before it says CodeSoldOut.
 type GateShards interface {

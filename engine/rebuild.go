@@ -41,7 +41,8 @@ type Rebuilder struct {
 type RebuildRecord interface {
 	// Take makes the caller the only rebuilder of a shard for some time, and notes
 	// the shard as frozen. It says false, and changes nothing, if another one is at
-	// it or if the shard is not as s says: read the sale anew.
+	// it, if the shard is not as s says (read the sale anew), or if it is halted and
+	// the keeper asks. A halt is audited here.
 	Take(ctx context.Context, s *Sale, shard int, why Cause, d time.Duration) (RebuildLease, bool, error)
 	// Keep renews the lease; with 0 it gives it back.
 	Keep(ctx context.Context, l RebuildLease, d time.Duration) error
@@ -87,6 +88,7 @@ type Cause struct {
 const (
 	CauseUnfinished = "unfinished"
 	CauseOperator   = "operator"
+	CauseHalted     = "halted" // an operator has frozen it, and only an operator's rebuild opens it
 )
 
 // Rebuilt says what a rebuild did.
@@ -114,6 +116,26 @@ const (
 // ErrElsewhere says that a shard is not the caller's to rebuild: another node is
 // at it, or has done it, and the caller's snapshot of the sale is old.
 var ErrElsewhere = errors.New("another node rebuilds the shard, or has")
+
+// KeeperActor is who rebuilds what nobody has told it to.
+const KeeperActor = "keeper"
+
+// Halt freezes one shard and leaves it so: nothing is decided until an operator has it
+// rebuilt. The record notes that, audited, before the gate hears of it: so a keeper
+// never takes for lost what was halted. Repeatable, after any error too.
+func (b *Rebuilder) Halt(ctx context.Context, s *Sale, shard int, why Cause) error {
+	why.Lost = CauseHalted
+	lease, taken, err := b.Record.Take(ctx, s, shard, why, rebuildLease)
+	if err != nil {
+		return err
+	}
+	if !taken {
+		return ErrElsewhere
+	}
+	ctx, leave := b.keep(ctx, lease)
+	defer leave()
+	return b.Gate.Freeze(ctx, s, shard)
+}
 
 // Rebuild brings one shard back. It may be called at any time and again after
 // any error: a shard that is whole is frozen for a moment and comes back as it was.

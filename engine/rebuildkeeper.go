@@ -134,9 +134,14 @@ func (k *Keeper) visit(ctx context.Context, s *Sale) {
 // lost says whether a shard is to be rebuilt, and why.
 func (k *Keeper) lost(ctx context.Context, s *Sale, shard int) Cause {
 	err := k.Gate.Inspect(ctx, s, shard)
-	why := Cause{Lost: LostWhat(err), Actor: "keeper"}
-	if why.Lost == "" && !s.Repair(shard).Frozen.IsZero() {
-		why.Lost = CauseUnfinished
+	why := Cause{Lost: LostWhat(err), Actor: KeeperActor}
+	if r := s.Repair(shard); !r.Frozen.IsZero() {
+		switch {
+		case r.Reason == CauseHalted:
+			return Cause{} // it was said what to do: nothing
+		case why.Lost == "":
+			why.Lost = CauseUnfinished
+		}
 	}
 	k.say(ctx, s, shard, why.Lost, err)
 	return why

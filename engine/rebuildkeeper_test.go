@@ -100,6 +100,33 @@ func TestAKeeperRebuildsWhatIsLostAndWhatWasLeftFrozen(t *testing.T) {
 	}
 }
 
+func TestWhatAnOperatorHasHaltedStaysSoUntilAnOperatorRebuildsIt(t *testing.T) {
+	w, _ := lossy(t)
+	old := w.sale
+	olga := Cause{Actor: "olga", Reason: "look at this first"}
+	if err := w.rebuilder().Halt(t.Context(), w.sale, 0, olga); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.sale.Repair(0); r.Frozen.IsZero() || r.Reason != CauseHalted || !w.frozen {
+		t.Fatalf("%+v, frozen %v", r, w.frozen)
+	}
+	w.now = w.now.Add(time.Minute)
+	k := &Keeper{Rebuilder: w.rebuilder(), Gate: repairs{w}, Sales: func() []*Sale { return nil }, Stale: func(uint32) {}, Log: w.rebuilder().Log}
+	k.init()
+	k.visit(t.Context(), w.sale)
+	k.visit(t.Context(), old) // one that has not heard yet, and finds the gate closed
+	if !w.frozen || w.sale.Epoch != 1 {
+		t.Fatalf("a keeper has opened it, epoch %d", w.sale.Epoch)
+	}
+	olga.Lost = CauseOperator
+	if _, err := w.rebuilder().Rebuild(t.Context(), w.sale, 0, olga); err != nil {
+		t.Fatal(err)
+	}
+	if r := w.sale.Repair(0); w.frozen || w.sale.Epoch != 2 || !r.Frozen.IsZero() {
+		t.Errorf("frozen %v, epoch %d, %+v", w.frozen, w.sale.Epoch, r)
+	}
+}
+
 func TestAKeeperThatIsSetToManualOnlyWatches(t *testing.T) {
 	w, _ := lossy(t)
 	w.lose(killed)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"fmt"
 	"regexp"
 	"time"
 )
@@ -186,21 +187,30 @@ func ValidateSale(s *Sale, paymentTimeout time.Duration) error {
 	}
 	seen := make(map[string]bool, len(s.Items))
 	for i, it := range s.Items {
-		switch {
-		case !skuForm.MatchString(it.SKU):
-			return bad("items", "item %d: %q is not a SKU: letters, digits, dot, hyphen and underscore, at most 64", i, clip(it.SKU))
-		case seen[it.SKU]:
+		if what := it.Fault(); what != "" {
+			return bad("items", "item %d: %s", i, what)
+		}
+		if seen[it.SKU] {
 			return bad("items", "SKU %q is listed twice", it.SKU)
-		case len(it.Title) > 200:
-			return bad("items", "SKU %q: title exceeds 200 bytes", it.SKU)
-		case it.UnitPrice < 0 || it.UnitPrice > MaxUnitPrice:
-			return bad("items", "SKU %q: unit_price %d is not between 0 and %d minor units", it.SKU, it.UnitPrice, MaxUnitPrice)
-		case it.Stock < 0 || it.Stock > MaxStock:
-			return bad("items", "SKU %q: stock %d is not between 0 and %d", it.SKU, it.Stock, MaxStock)
 		}
 		seen[it.SKU] = true
 	}
 	return nil
+}
+
+// Fault says what is wrong with an item by itself; "": nothing.
+func (it Item) Fault() string {
+	switch {
+	case !skuForm.MatchString(it.SKU):
+		return fmt.Sprintf("%q is not a SKU: letters, digits, dot, hyphen and underscore, at most 64", clip(it.SKU))
+	case len(it.Title) > 200:
+		return fmt.Sprintf("SKU %q: title exceeds 200 bytes", it.SKU)
+	case it.UnitPrice < 0 || it.UnitPrice > MaxUnitPrice:
+		return fmt.Sprintf("SKU %q: unit_price %d is not between 0 and %d minor units", it.SKU, it.UnitPrice, MaxUnitPrice)
+	case it.Stock < 0 || it.Stock > MaxStock:
+		return fmt.Sprintf("SKU %q: stock %d is not between 0 and %d", it.SKU, it.Stock, MaxStock)
+	}
+	return ""
 }
 
 // clip shortens a stranger's text before it enters a message.

@@ -83,7 +83,8 @@ func (v *Verifier) until(ctx context.Context, look func(context.Context) (Verdic
 		if err != nil {
 			return verdict, err
 		}
-		done := !v.Clock.Now().Before(deadline)
+		// What one look alone has seen is never told: it may have been in flight.
+		done := !v.Clock.Now().Before(deadline) && (before != nil || len(verdict.Findings) == 0)
 		if before != nil {
 			verdict.keep(before) // what only one look saw was in flight
 		}

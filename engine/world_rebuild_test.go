@@ -151,10 +151,17 @@ func (w repairs) mine(l RebuildLease) error {
 
 func (w repairs) Take(_ context.Context, s *Sale, shard int, why Cause, d time.Duration) (l RebuildLease, taken bool, err error) {
 	err = w.do("take", func() error {
-		if taken = s.Lease(0) == w.sale.Lease(0) && !w.now.Before(w.until); taken {
+		was := w.sale.Repair(0)
+		left := was.Reason == CauseHalted && why.Actor == KeeperActor
+		if taken = s.Lease(0) == w.sale.Lease(0) && !w.now.Before(w.until) && !left; taken {
 			w.token, w.until = w.token+1, w.now.Add(d)
 			l = RebuildLease{Sale: s, Shard: shard, Token: w.token, Cause: why}
-			w.change(func(_ *GateLease, r *Repair) { r.Frozen = w.now })
+			w.change(func(_ *GateLease, r *Repair) {
+				if was.Frozen.IsZero() {
+					r.Reason = why.Lost
+				}
+				r.Frozen = w.now
+			})
 		}
 		return nil
 	})

@@ -64,6 +64,7 @@ func (s *Server) gateRoutes(m *http.ServeMux) {
 	}
 	m.HandleFunc("GET /admin/v1/gate", s.allow(Viewer, s.listGates))
 	m.HandleFunc("POST /admin/v1/gate/rebuild", s.allow(Operator, s.rebuildGates))
+	m.HandleFunc("POST /admin/v1/gate/freeze", s.allow(Operator, s.freezeGate))
 }
 
 // gatesOf gives the sales that a request means: one by name, or all that are live.
@@ -115,33 +116,84 @@ func (s *Server) rebuildGates(w http.ResponseWriter, r *http.Request) error {
 	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
 		return engine.E(engine.CodeInvalidRequest, "reason: say why the gate is rebuilt by hand, in 1 to 200 bytes").With("field", "reason")
 	}
-	if b.Shard != nil && b.Sale == "" {
-		return engine.E(engine.CodeInvalidRequest, "shard: name the sale, too").With("field", "shard")
-	}
-	sales, err := s.gatesOf(r.Context(), b.Sale)
+	which, err := s.shardsOf(r.Context(), b.Sale, b.Shard)
 	if err != nil {
 		return err
-	}
-	var which []engine.GateReport
-	for _, sale := range sales {
-		if b.Shard != nil && (*b.Shard < 0 || *b.Shard >= max(sale.Shards, 1)) {
-			return engine.E(engine.CodeInvalidRequest, "shard: sale %q has shards 0 to %d", sale.ID, max(sale.Shards, 1)-1).With("field", "shard")
-		}
-		for shard := range max(sale.Shards, 1) {
-			if b.Shard != nil && *b.Shard != shard {
-				continue
-			}
-			g := s.Gates.Rebuilder.Report(r.Context(), sale, shard)
-			if b.Sale != "" || g.Lost != "" || !sale.Repair(shard).Frozen.IsZero() {
-				which = append(which, g)
-			}
-		}
 	}
 	if b.DryRun {
 		return s.planGates(w, r, which)
 	}
 	cause := engine.Cause{Actor: actor(r), Reason: b.Reason}
 	return s.rebuildEach(w, r, which, cause)
+}
+
+// shardsOf gives the shards that are meant; without a sale, those that are lost or frozen.
+func (s *Server) shardsOf(ctx context.Context, name string, only *int) (which []engine.GateReport, err error) {
+	if only != nil && name == "" {
+		return nil, engine.E(engine.CodeInvalidRequest, "shard: name the sale, too").With("field", "shard")
+	}
+	sales, err := s.gatesOf(ctx, name)
+	if err != nil {
+		return nil, err
+	}
+	for _, sale := range sales {
+		if only != nil && (*only < 0 || *only >= max(sale.Shards, 1)) {
+			return nil, engine.E(engine.CodeInvalidRequest, "shard: sale %q has shards 0 to %d", sale.ID, max(sale.Shards, 1)-1).With("field", "shard")
+		}
+		for shard := range max(sale.Shards, 1) {
+			if only != nil && *only != shard {
+				continue
+			}
+			g := s.Gates.Rebuilder.Report(ctx, sale, shard)
+			if name != "" || g.Lost != "" || !sale.Repair(shard).Frozen.IsZero() {
+				which = append(which, g)
+			}
+		}
+	}
+	return which, nil
+}
+
+// freezeGate closes a sale's gate, or one shard of it, until it is rebuilt by hand.
+func (s *Server) freezeGate(w http.ResponseWriter, r *http.Request) error {
+	var b struct {
+		Sale   string `json:"sale"`
+		Shard  *int   `json:"shard"`
+		Reason string `json:"reason"`
+	}
+	if err := decode(w, r, &b); err != nil {
+		return err
+	}
+	if b.Sale == "" {
+		return engine.E(engine.CodeInvalidRequest, "sale: name the sale whose gate is to be frozen").With("field", "sale")
+	}
+	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
+		return engine.E(engine.CodeInvalidRequest, "reason: say why the gate is frozen, in 1 to 200 bytes").With("field", "reason")
+	}
+	which, err := s.shardsOf(r.Context(), b.Sale, b.Shard)
+	if err != nil {
+		return err
+	}
+	out, ctx := []gateView{}, context.WithoutCancel(r.Context())
+	for _, g := range which {
+		// Each note raises the sale's version: the next begins with what is now.
+		sale, err := s.Lifecycle.Store.Get(ctx, g.Sale.ID)
+		if err == nil {
+			err = s.Gates.Rebuilder.Halt(ctx, sale, g.Shard, engine.Cause{Actor: actor(r), Reason: b.Reason})
+		}
+		if errors.Is(err, engine.ErrElsewhere) {
+			return engine.Wrap(err, engine.CodeGateFrozen, "shard %d of sale %q is being rebuilt; freeze it again in a moment", g.Shard, g.Sale.ID).After(time.Second)
+		}
+		if err == nil {
+			sale, err = s.Lifecycle.Store.Get(ctx, g.Sale.ID)
+		}
+		if err != nil {
+			return err
+		}
+		s.Log.InfoContext(ctx, "gate frozen by an operator", "sale", sale.ID, "shard", g.Shard, "actor", actor(r), "reason", b.Reason)
+		out = append(out, gateViewOf(s.Gates.Rebuilder.Report(ctx, sale, g.Shard)))
+	}
+	reply(w, http.StatusOK, map[string]any{"gates": out})
+	return nil
 }
 
 func (s *Server) planGates(w http.ResponseWriter, r *http.Request, which []engine.GateReport) error {

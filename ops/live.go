@@ -21,7 +21,10 @@ func (s *Server) liveRoutes(m *http.ServeMux) {
 }
 
 func (s *Server) whoAmI(w http.ResponseWriter, r *http.Request) error {
-	who, _ := s.bearer(r)
+	who, err := s.bearer(r)
+	if err != nil {
+		return err
+	}
 	reply(w, http.StatusOK, map[string]any{"name": who.Name, "role": who.Role.String()})
 	return nil
 }
@@ -29,6 +32,10 @@ func (s *Server) whoAmI(w http.ResponseWriter, r *http.Request) error {
 // writePatience is how long a snapshot may take to leave. Who reads none for so long
 // has gone, or may come again.
 const writePatience = 5 * time.Second
+
+// streamFor is how long a stream lives. Who goes on looking comes again, with a token
+// that is judged again.
+const streamFor = 5 * time.Minute
 
 // watch sends snapshots as server-sent events for as long as somebody reads them, or
 // just the next one as JSON to who does not ask for events.
@@ -69,6 +76,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 	if err != nil {
 		return err
 	}
+	end := time.NewTimer(streamFor)
+	defer end.Stop()
 	for err = send("past", first); err == nil; {
 		select {
 		case f, open := <-frames:
@@ -76,6 +85,8 @@ func (s *Server) watch(w http.ResponseWriter, r *http.Request) error {
 				return nil
 			}
 			err = send("live", f.JSON)
+		case <-end.C:
+			return nil
 		case <-r.Context().Done():
 			return nil
 		}

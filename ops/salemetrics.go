@@ -27,6 +27,7 @@ type saleUnits struct {
 	by         map[string]int64
 	unbalanced int64
 	known      bool
+	refusing   time.Time // since when the gate has been frozen or lost; zero: it is not
 }
 
 // NewSaleMetrics gives the metrics of some sales, as this node knows them.
@@ -55,11 +56,17 @@ func (m *SaleMetrics) Run(ctx context.Context) error {
 func (m *SaleMetrics) look(ctx context.Context) {
 	ctx, cancel := context.WithTimeout(ctx, 5*time.Second)
 	defer cancel()
-	seen := map[string]saleUnits{}
+	seen, now := map[string]saleUnits{}, time.Now()
 	for _, s := range m.sales() {
 		u := saleUnits{state: s.State}
-		if counters, err := m.reader.Counters(ctx, s); err == nil {
+		counters, err := m.reader.Counters(ctx, s)
+		switch {
+		case err == nil:
 			u = unitsOf(s.State, counters)
+		case engine.CodeOf(err) == engine.CodeGateFrozen:
+			if u.refusing = m.seen[s.ID].refusing; u.refusing.IsZero() { // only look writes it
+				u.refusing = now
+			}
 		}
 		seen[s.ID] = u
 	}
@@ -88,12 +95,13 @@ var (
 	saleUnitsDesc = prometheus.NewDesc("flashsale_sale_units", "Units of a sale at the gate: available, held, paying, sold, and in flight between shards.", []string{"sale", "state"}, nil)
 	saleStockDesc = prometheus.NewDesc("flashsale_sale_stock_units", "Units that were put up for sale, at the gate.", []string{"sale"}, nil)
 	saleRatioDesc = prometheus.NewDesc("flashsale_sale_sell_through_ratio", "Sold units by stock.", []string{"sale"}, nil)
+	saleGateDesc  = prometheus.NewDesc("flashsale_gate_refusing_seconds", "How long a sale's gate has been frozen or lost, whether or not somebody rebuilds it, as this node has seen it; 0: it decides.", []string{"sale"}, nil)
 	saleDriftDesc = prometheus.NewDesc("flashsale_gate_unbalanced_units", "Units by which the gate's counters of a sale do not add up to its stock, over all SKUs. Not zero: the gate does not conserve.", []string{"sale"}, nil)
 )
 
 // Describe implements prometheus.Collector.
 func (m *SaleMetrics) Describe(c chan<- *prometheus.Desc) {
-	for _, d := range []*prometheus.Desc{saleStateDesc, saleUnitsDesc, saleStockDesc, saleRatioDesc, saleDriftDesc} {
+	for _, d := range []*prometheus.Desc{saleStateDesc, saleUnitsDesc, saleStockDesc, saleRatioDesc, saleDriftDesc, saleGateDesc} {
 		c <- d
 	}
 }
@@ -107,6 +115,11 @@ func (m *SaleMetrics) Collect(c chan<- prometheus.Metric) {
 	}
 	for id, u := range m.seen {
 		gauge(saleStateDesc, 1, id, string(u.state))
+		if u.refusing.IsZero() {
+			gauge(saleGateDesc, 0, id)
+		} else {
+			gauge(saleGateDesc, time.Since(u.refusing).Seconds(), id)
+		}
 		if !u.known {
 			continue
 		}

@@ -75,16 +75,25 @@ func (s *Server) putSale(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	sale := &engine.Sale{ID: r.PathValue("sale"), Name: b.Name, Currency: b.Currency, State: engine.SaleDraft, PerBuyerLimit: b.PerBuyerLimit, Shards: 1}
+	sale, err := b.sale(r.PathValue("sale"))
+	if err != nil {
+		return err
+	}
+	return s.put(w, r, sale)
+}
+
+// sale reads the terms of a draft.
+func (b *saleBody) sale(id string) (*engine.Sale, error) {
+	sale := &engine.Sale{ID: id, Name: b.Name, Currency: b.Currency, State: engine.SaleDraft, PerBuyerLimit: b.PerBuyerLimit, Shards: 1}
 	if b.Shards != nil {
 		sale.Shards = *b.Shards
 	}
 	var err error
 	if sale.HoldTTL, err = duration("hold_ttl", b.HoldTTL, engine.DefaultHoldTTL); err != nil {
-		return err
+		return nil, err
 	}
 	if sale.HoldCap, err = duration("hold_cap", b.HoldCap, max(engine.DefaultHoldCap, 2*sale.HoldTTL)); err != nil {
-		return err
+		return nil, err
 	}
 	if b.OpensAt != nil {
 		sale.OpensAt = b.OpensAt.UTC().Truncate(time.Millisecond)
@@ -93,11 +102,15 @@ func (s *Server) putSale(w http.ResponseWriter, r *http.Request) error {
 		sale.ClosesAt = b.ClosesAt.UTC().Truncate(time.Millisecond)
 	}
 	if sale.Admission, err = b.Admission.terms(); err != nil {
-		return err
+		return nil, err
 	}
 	for _, it := range b.Items {
 		sale.Items = append(sale.Items, engine.Item{SKU: it.SKU, Title: it.Title, UnitPrice: it.UnitPrice, Stock: it.Stock})
 	}
+	return sale, nil
+}
+
+func (s *Server) put(w http.ResponseWriter, r *http.Request, sale *engine.Sale) error {
 	now, created, err := s.Lifecycle.Put(r.Context(), sale, actor(r))
 	if err != nil {
 		return err

@@ -177,6 +177,8 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /admin/v1/sales/{sale}/stock/move", s.allow(Operator, s.moveStock))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/shards", s.allow(Viewer, s.getShards))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/holds", s.allow(Viewer, s.listHolds))
+	m.HandleFunc("POST /admin/v1/sales/{sale}/import", s.allow(Owner, s.importSale))
+	m.HandleFunc("POST /admin/v1/sales/{sale}/holds/extend", s.allow(Operator, s.extendHolds))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/orders", s.allow(Viewer, s.listOrders))
 	m.HandleFunc("GET /admin/v1/orders/{id}", s.allow(Viewer, s.getOrder))
 	m.HandleFunc("DELETE /admin/v1/reservations/{id}", s.allow(Operator, s.releaseHold))

@@ -49,6 +49,7 @@ var mayDo = map[string]string{
 	"GET /admin/v1/payments": "viewer", "GET /admin/v1/payments/{id}": "viewer", "POST /admin/v1/payments/{id}/resolve": "operator",
 	"GET /admin/v1/verify": "viewer", "POST /admin/v1/verify/fix": "owner", "GET /admin/v1/audit/verify": "viewer", "GET /admin/v1/audit/head": "viewer",
 	"GET /admin/v1/dead-letters": "viewer", "POST /admin/v1/dead-letters/{id}/retry": "operator", "POST /admin/v1/dead-letters/{id}/drop": "operator",
+	"POST /admin/v1/gate/freeze": "operator", "POST /admin/v1/sales/{sale}/holds/extend": "operator", "POST /admin/v1/sales/{sale}/import": "owner",
 	"GET /console/": "", "GET /admin/v1/me": "viewer", "GET /admin/v1/live": "viewer",
 	"GET /admin/v1/gate": "viewer", "POST /admin/v1/gate/rebuild": "operator",
 }
@@ -86,17 +87,20 @@ func TestEveryAdminRouteKnowsItsRole(t *testing.T) {
 
 // Bodies that do what they say, for the routes that take one.
 var bodies = map[string]string{
-	"PUT /admin/v1/sales/next":             `{"name":"N","currency":"USD","hold_ttl":"2m","hold_cap":"10m","per_buyer_limit":2,"items":[{"sku":"A","title":"t","unit_price":1,"stock":1}]}`,
-	"POST /admin/v1/sales/drop/stock":      `{"sku":"A","delta":1,"reason":"found"}`,
-	"POST /admin/v1/sales/drop/stock/move": `{"sku":"A","from":0,"to":1,"units":1,"reason":"r"}`,
-	"POST /admin/v1/breakers/payment/open": `{"reason":"r"}`,
-	"POST /admin/v1/orders/x/refund":       `{"reason":"r"}`,
-	"POST /admin/v1/payments/x/resolve":    `{"reason":"r"}`,
-	"POST /admin/v1/verify/fix":            `{}`,
-	"POST /admin/v1/dead-letters/1/retry":  `{"reason":"r"}`,
-	"POST /admin/v1/dead-letters/1/drop":   `{"reason":"r"}`,
-	"POST /admin/v1/gate/rebuild":          `{"reason":"r"}`,
-	"POST /admin/v1/buyers/x/erase":        `{"reason":"r"}`,
+	"PUT /admin/v1/sales/next":               `{"name":"N","currency":"USD","hold_ttl":"2m","hold_cap":"10m","per_buyer_limit":2,"items":[{"sku":"A","title":"t","unit_price":1,"stock":1}]}`,
+	"POST /admin/v1/sales/drop/stock":        `{"sku":"A","delta":1,"reason":"found"}`,
+	"POST /admin/v1/sales/drop/stock/move":   `{"sku":"A","from":0,"to":1,"units":1,"reason":"r"}`,
+	"POST /admin/v1/breakers/payment/open":   `{"reason":"r"}`,
+	"POST /admin/v1/orders/x/refund":         `{"reason":"r"}`,
+	"POST /admin/v1/payments/x/resolve":      `{"reason":"r"}`,
+	"POST /admin/v1/verify/fix":              `{}`,
+	"POST /admin/v1/dead-letters/1/retry":    `{"reason":"r"}`,
+	"POST /admin/v1/dead-letters/1/drop":     `{"reason":"r"}`,
+	"POST /admin/v1/gate/rebuild":            `{"reason":"r"}`,
+	"POST /admin/v1/gate/freeze":             `{"sale":"none","reason":"r"}`,
+	"POST /admin/v1/sales/drop/import":       `{"csv":"sku,title,unit_price,stock\nA,t,1,1\n"}`,
+	"POST /admin/v1/sales/none/holds/extend": `{"seconds":9,"reason":"r"}`,
+	"POST /admin/v1/buyers/x/erase":          `{"reason":"r"}`,
 }
 
 func TestAFieldThatNobodyKnowsChangesNothing(t *testing.T) {

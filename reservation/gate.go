@@ -46,6 +46,7 @@ var (
 	_ engine.GateReader  = (*Gate)(nil)
 	_ engine.GateControl = (*Gate)(nil)
 	_ engine.GateShards  = (*Gate)(nil)
+	_ engine.GateHolds   = (*Gate)(nil)
 	_ engine.Outbox      = (*Gate)(nil)
 )
 
@@ -217,6 +218,14 @@ func (g *Gate) Return(ctx context.Context, s *engine.Sale, id engine.Reservation
 // Bar implements engine.Gate.
 func (g *Gate) Bar(ctx context.Context, s *engine.Sale, id engine.ReservationID, f engine.Fence) (engine.Hold, error) {
 	h, _, err := g.move(ctx, s, moveOp(opBar, s, id, &f, nil))
+	return h, err
+}
+
+// Extend implements engine.GateHolds.
+func (g *Gate) Extend(ctx context.Context, s *engine.Sale, id engine.ReservationID, until time.Time) (engine.Hold, error) {
+	var f engine.Fence // it travels where others have their fence
+	copy(f[:], appendTime5(nil, until.UnixMilli()-engine.TimeZero))
+	h, _, err := g.move(ctx, s, moveOp(opExtend, s, id, &f, nil))
 	return h, err
 }
 

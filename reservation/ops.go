@@ -20,9 +20,10 @@ const (
 	opReturn  kind = 203
 	opRelease kind = 204
 	opBar     kind = 205
+	opExtend  kind = 206
 )
 
-var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release", opBar: "bar"}
+var kinds = map[kind]string{opHold: "hold", opBegin: "begin_payment", opClaim: "claim", opReturn: "return", opRelease: "release", opBar: "bar", opExtend: "extend"}
 
 // op is one operation on its way through a lane.
 type op struct {

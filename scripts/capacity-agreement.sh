@@ -32,15 +32,18 @@ by_k6() {
   sed -n 's/^ *"capacity": \([0-9.]*\),*$/\1/p' "$1.json" >"$1"
 }
 
-# by_loadtest FILE: the same by one run of loadtest per level.
+# by_loadtest FILE: the same by one run of loadtest per level. A level of breakpoint begins
+# with the buyers of the level before, who hesitate; one that began with nobody would have its
+# first checkouts to itself. So as many buyers as hesitate at any moment come at once, first.
 by_loadtest() {
   local rate=$RATE held='' i arrivals confirmed dropped slow
+  get() { grep -o "\"$1\":[0-9.]*" "$2" | head -1 | cut -d: -f2; }
   for i in $(seq "$LEVELS"); do
+    awk "BEGIN { burst = $rate * $THINK / 0.1; print \"seconds,rate\\n0,\" burst \"\\n0.1,\" burst \"\\n0.1,$rate\\n$hold,$rate\" }" >"$1.$i.csv"
     bin/flashsale loadtest --quiet --json --admin "$admin_url" --token "$token" --api "$API" --sale "$SALE" --buyer-key "$BUYER_KEY" --seed "$RANDOM" \
-      --rate "$rate" --duration "$HOLD" --buyers "$(awk "BEGIN { print int($rate * $hold) + 1 }")" --hesitate "${THINK}s" >"$1.$i.json" 2>"$1.$i.log" || true
-    get() { grep -o "\"$1\":[0-9.]*" "$2" | head -1 | cut -d: -f2; }
+      --curve "$1.$i.csv" --buyers "$(awk "BEGIN { print int($rate * ($hold + $THINK)) + 1 }")" --hesitate "${THINK}s" >"$1.$i.json" 2>"$1.$i.log" || true
     arrivals=$(get arrivals "$1.$i.json") confirmed=$(get confirmed "$1.$i.json") dropped=$(get dropped "$1.$i.json")
-    slow=$(grep -o '{"step":"checkout",[^}]*}' "$1.$i.json" | grep -o "\"p${PERCENTILE}_ms\":[0-9.]*" | cut -d: -f2)
+    slow=$(grep -o '{"step":"checkout","count"[^}]*}' "$1.$i.json" | head -1 | grep -o "\"p${PERCENTILE}_ms\":[0-9.]*" | cut -d: -f2)
     echo "$rate per second: $arrivals arrivals, $dropped dropped, $confirmed orders, p$PERCENTILE $slow ms" >>"$1.log"
     awk "BEGIN { exit !($slow < $SLOW && $dropped == 0 && $arrivals - $confirmed <= $ERRORS * $arrivals) }" || break
     held=$rate

@@ -3,6 +3,7 @@
 #
 #   scripts/deps.sh        Redis, Postgres, Java, Maven, the jars of Apache Kafka, a C compiler,
 #                          which Go's race detector asks for, and Prometheus with promtool (tests)
+#   scripts/deps.sh e2e    what the demo needs, Chromium and a font
 #   scripts/deps.sh demo   Redis and Postgres only (the demo has Kafka built in)
 #
 # System packages come from apt-get, and only if missing; the jars from Maven
@@ -95,8 +96,10 @@ if [ "$what" = all ]; then
   have_java || packages+=(openjdk-17-jre-headless)
   have_jars || have mvn || packages+=(maven)
   have promtool && have prometheus || packages+=(prometheus)
+elif [ "$what" = e2e ]; then
+  have chromium || packages+=(chromium fonts-dejavu-core)
 elif [ "$what" != demo ]; then
-  die "unknown argument '$what': nothing for all, or demo"
+  die "unknown argument '$what': nothing for all, demo or e2e"
 fi
 
 [ ${#packages[@]} = 0 ] || apt_install "${packages[@]}"
@@ -104,5 +107,5 @@ if [ "$what" = all ] && ! have_jars; then fetch_jars; fi
 
 have redis-server || die "redis-server is still not there after installing it"
 have_postgres || die "Postgres is still not there after installing it"
-[ "$what" = demo ] || have_java || die "java on PATH is older than 17, or not there: set PATH to a newer one"
+[ "$what" != all ] || have_java || die "java on PATH is older than 17, or not there: set PATH to a newer one"
 say "all there ($what)"

@@ -73,4 +73,4 @@ default() { [ -n "${!1:-}" ] || export "$1=$2"; }
 breakpoint_limits=(--payment-max 32 --payment-queue 0)
 breakpoint_provider='{"latency_ms":300,"ops":["authorise"]}'
 breakpoint_terms=(--item K6-TEE=100000@2500:Tee --item K6-CAP=100000@1900:Cap --limit 4 --hold-ttl 30s)
-breakpoint_defaults() { default RATE 64; default STEP 1.06; default LEVELS 8; default HOLD 6s; default PERCENTILE 95; default SLOW 1000; default ERRORS 0.01; default THINK 1; }
+breakpoint_defaults() { default RATE 64; default STEP 1.06; default LEVELS 7; default HOLD 8s; default PERCENTILE 95; default SLOW 1000; default ERRORS 0.01; default THINK 1; }

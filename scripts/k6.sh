@@ -59,7 +59,7 @@ prepare() {
     retry-storm)
       default RATE 15; default DURATION 36s
       # Small enough that a storm of this size is one.
-      limits=(--max-in-flight 32) ;;
+      limits=(--max-in-flight 64) ;;
     waiting-room)
       default WAITERS 200; default JOIN 8s; default DURATION 30s
       terms=(--item "K6-DROP=$((WAITERS * 2 / 5))@9900:Drop" --limit 1 --hold-ttl 5s --admission --admission-lease 6s --admission-use 15s)

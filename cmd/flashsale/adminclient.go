@@ -169,6 +169,11 @@ func (a *Admin) call(ctx context.Context, method, path string, in, out any) erro
 
 // open sends one admin request and gives the body of a 2xx answer.
 func (a *Admin) open(ctx context.Context, method, path string, in any) (io.ReadCloser, error) {
+	return a.send(ctx, method, path, in, "", 2*time.Minute)
+}
+
+// send is open for an answer of some form ("": any), which may take so long (0: for ever).
+func (a *Admin) send(ctx context.Context, method, path string, in any, accept string, most time.Duration) (io.ReadCloser, error) {
 	if err := a.resolve(); err != nil {
 		return nil, err
 	}
@@ -186,12 +191,15 @@ func (a *Admin) open(ctx context.Context, method, path string, in any) (io.ReadC
 	}
 	req.Header.Set("Authorization", "Bearer "+a.Token)
 	req.Header.Set("Content-Type", "application/json")
+	if accept != "" {
+		req.Header.Set("Accept", accept)
+	}
 	trust, err := certs.Client(a.CAFile)
 	if err != nil {
 		return nil, fail(exitUsage, "--ca-file: %w", err)
 	}
 	// One request, one connection: nothing is left open when the body is closed.
-	client := &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, DisableKeepAlives: true}}
+	client := &http.Client{Timeout: most, Transport: &http.Transport{Proxy: http.ProxyFromEnvironment, TLSClientConfig: trust, DisableKeepAlives: true}}
 	res, err := client.Do(req)
 	if err != nil {
 		return nil, &exit{exitUnavailable, fmt.Errorf("the engine's admin listener at %s does not answer; is it running? (%w)", a.Admin, errors.Unwrap(err))}

@@ -1,8 +1,6 @@
 package main
 
 import (
-	"bytes"
-	"encoding/json"
 	"fmt"
 	"os"
 	"time"
@@ -75,11 +73,5 @@ func (c *crowdCmd) keep(r waiters.Report) error {
 	if c.Summary == "" {
 		return nil
 	}
-	var text bytes.Buffer
-	e := json.NewEncoder(&text)
-	e.SetIndent("", " ")
-	if err := e.Encode(r); err != nil {
-		return err
-	}
-	return os.WriteFile(c.Summary, text.Bytes(), 0o644) //nolint:gosec // a report for everyone
+	return writeJSON(c.Summary, r)
 }

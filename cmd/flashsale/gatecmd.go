@@ -10,6 +10,7 @@ import (
 
 type gateCmd struct {
 	Status  gateStatusCmd  `cmd:"" help:"Show each shard's epoch, server and state."`
+	Freeze  gateFreezeCmd  `cmd:"" help:"Freeze a sale's gate until it is rebuilt by hand: nothing is decided meanwhile."`
 	Rebuild gateRebuildCmd `cmd:"" help:"Rebuild gates from the record: the named sale's, or all that are lost."`
 }
 

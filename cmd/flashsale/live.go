@@ -18,8 +18,15 @@ func (n *node) openLive() *live.Collector {
 		}
 		return out, err
 	}
+	askers := func(most int) []live.Asker {
+		var out []live.Asker
+		for _, a := range n.trail.Askers(most) {
+			out = append(out, live.Asker{Buyer: a.Buyer, Rate: a.Rate})
+		}
+		return out
+	}
 	return live.New(live.Sources{Node: n.replies.Node(), Active: n.cache.Active, All: n.sales.List, Counters: n.gate.Counters, Room: n.desk.View,
-		Fast: n.truth.VerifyFast, Full: n.truth.Verify, Acts: acts, Metrics: n.reg, Log: n.log})
+		Fast: n.truth.VerifyFast, Full: n.truth.Verify, Acts: acts, Askers: askers, Metrics: n.reg, Log: n.log})
 }
 
 // actKind says whose an act is: an operator's, the clock's, or the engine's own.

@@ -36,6 +36,7 @@ type loadtestCmd struct {
 	Seed          uint64        `help:"The same seed draws the same arrivals." default:"1"`
 	Processes     int           `help:"Processes that share the arrivals, where one is not enough." default:"1"`
 	SLO           []string      `name:"slo" help:"What must hold, as step.quantile=duration: reserve.p99=50ms; repeatable. One that is not kept fails the run." placeholder:"SLO"`
+	Consoles      int           `help:"Operators' consoles that look on meanwhile; on stderr, how old what they showed became." default:"0"`
 	Quiet         bool          `help:"No progress lines."`
 }
 
@@ -101,7 +102,16 @@ func (c *loadtestCmd) Run(w *world) error {
 	if !c.Quiet {
 		config.Progress = w.stderr
 	}
+	var look consoles
+	stop := func() {}
+	if c.Consoles > 0 {
+		stop = look.open(w, c.Consoles, c.Admin)
+	}
 	report, err := loadtest.Run(w, config)
+	stop()
+	if c.Consoles > 0 && err == nil {
+		err = look.print(w.stderr, c.Consoles)
+	}
 	if err != nil && w.Err() == nil {
 		return &exit{exitUsage, err}
 	}

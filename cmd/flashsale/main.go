@@ -57,6 +57,7 @@ type CLI struct {
 	Conf     configCmd   `cmd:"" name:"config" help:"Check or print the configuration."`
 	Sandbox  sandboxCmd  `cmd:"" help:"Run the sandbox payment provider alone."`
 	Sale     saleCmd     `cmd:"" help:"Create sales and move them through their states."`
+	Top      topCmd      `cmd:"" help:"Watch everything in the terminal, as the console shows it."`
 	Stock    stockCmd    `cmd:"" help:"Change stock."`
 	Hold     holdCmd     `cmd:"" help:"List or release holds."`
 	Gate     gateCmd     `cmd:"" help:"Show how the gates stand, and rebuild lost ones from the record."`
@@ -77,6 +78,11 @@ type CLI struct {
 		Compare     compareCmd     `cmd:"" help:"Put the reports of two runs beside each other, on a page."`
 		Crowd       crowdCmd       `cmd:"" help:"A million waiters in the waiting room of a server that is started for them, and what they were told, judged."`
 	} `cmd:"" help:"Send buyers at a sale, or a crowd through its waiting room."`
+	Capacity struct {
+		Fit      capacityFitCmd      `cmd:"" help:"Measure a ladder of loads here, and fit the model that plans are made of."`
+		Plan     capacityPlanCmd     `cmd:"" help:"From buyers, stock, window and p99 to nodes, shards, partitions, connections and money."`
+		Simulate capacitySimulateCmd `cmd:"" help:"Play a sale event by event, at sizes that no machine here can run."`
+	} `cmd:"" help:"What a sale takes, from what was measured."`
 	Bench benchCmd `cmd:"" help:"Measure the hot path beside its limits and other ways to do it, as ratios."`
 	Chaos chaosCmd `cmd:"" help:"Let faults happen under load on real parts, then compare the books: exit 1 if anybody was hurt."`
 

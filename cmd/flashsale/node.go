@@ -263,7 +263,7 @@ func (n *node) openEngine(context.Context) (err error) {
 		Sales: n.cache, Gate: n.fault.Gate(n.gate), Reader: n.gate, Attempts: n.fault.Attempts(n.attempts), Payments: n.payments, Stream: n.fault.Stream(n.producer),
 		Outcomes: n.replies, Orders: n.orders, Score: score, Hash: reservation.Hasher{}, Clock: systemClock{n.set.ClockSkew}, Log: n.log, Stale: n.cache.Doubt, Admissions: n.desk, Resume: n.resume,
 	}, engine.Options{PaymentTimeout: n.router.Budget(), DefaultWait: n.set.DefaultWait, MaxWait: n.set.MaxWait, MaxQueued: n.set.PaymentQueue})
-	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Repair: n.gate, Rooms: n.desk, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
+	n.lifecycle = &engine.Lifecycle{Store: n.sales, Gate: n.gate, Reader: n.gate, Shards: n.gate, Holds: n.gate, Repair: n.gate, Rooms: n.desk, PaymentTimeout: n.router.Budget(), Clock: systemClock{n.set.ClockSkew}, Log: n.log}
 	if err != nil {
 		return err
 	}

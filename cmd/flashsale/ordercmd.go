@@ -40,6 +40,7 @@ func (c *stockAddCmd) Run(w *world) error {
 type holdCmd struct {
 	Ls      holdLsCmd      `cmd:"" help:"List a sale's holds."`
 	Release holdReleaseCmd `cmd:"" help:"Give a held reservation back to stock."`
+	Extend  holdExtendCmd  `cmd:"" help:"Have nobody's hold of a sale end within some time."`
 }
 
 type holdLsCmd struct {

@@ -14,6 +14,7 @@ import (
 
 type saleCmd struct {
 	Create saleCreateCmd `cmd:"" help:"Create a sale, or rewrite a draft; terms by flags or --file."`
+	Import saleImportCmd `cmd:"" help:"Make a draft of a catalogue in CSV, or give a draft another one: all of it, or nothing."`
 	Arm    saleMoveCmd   `cmd:"" help:"Put the stock at the gate; opens by the clock at opens_at, or by hand."`
 	Open   saleMoveCmd   `cmd:"" help:"Let buyers reserve."`
 	Pause  saleMoveCmd   `cmd:"" help:"No new holds; payments go on."`
@@ -73,18 +74,9 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 		}
 		return body, nil
 	}
-	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit, "shards": c.Shards}
-	if c.Name == "" {
-		body["name"] = c.Sale
-	}
-	for field, text := range map[string]string{"opens_at": c.Opens, "closes_at": c.Closes} {
-		if text == "" {
-			continue
-		}
-		if _, err := time.Parse(time.RFC3339, text); err != nil {
-			return nil, fail(exitUsage, "%s: %q is not an RFC 3339 time such as 2026-11-27T09:00:00Z", field, text)
-		}
-		body[field] = text
+	body, err := c.terms()
+	if err != nil {
+		return nil, err
 	}
 	items := []map[string]any{}
 	for _, text := range c.Item {
@@ -99,6 +91,24 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 	}
 	body["items"] = items
 	c.addTo(body)
+	return body, nil
+}
+
+// terms are the body but for its items.
+func (c *saleCreateCmd) terms() (map[string]any, error) {
+	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit, "shards": c.Shards}
+	if c.Name == "" {
+		body["name"] = c.Sale
+	}
+	for field, text := range map[string]string{"opens_at": c.Opens, "closes_at": c.Closes} {
+		if text == "" {
+			continue
+		}
+		if _, err := time.Parse(time.RFC3339, text); err != nil {
+			return nil, fail(exitUsage, "%s: %q is not an RFC 3339 time such as 2026-11-27T09:00:00Z", field, text)
+		}
+		body[field] = text
+	}
 	return body, nil
 }
 
@@ -149,11 +159,18 @@ type saleStatusCmd struct {
 	Admin
 	Sale   string `arg:"" optional:"" help:"The sale's id; default: the demo's."`
 	Shards bool   `help:"Show every shard, and the transfers between them."`
+	Watch  bool   `help:"Go on showing it, as it changes."`
 }
 
 func (c *saleStatusCmd) Run(w *world) error {
 	if c.Sale == "" {
 		c.Sale = "demo"
+	}
+	if c.Watch {
+		if c.Shards {
+			return fail(exitUsage, "--watch and --shards: one of them")
+		}
+		return watchSale(w, &c.Admin, c.Sale)
 	}
 	if c.Shards {
 		var v shardStatus

@@ -4,6 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -155,3 +159,17 @@ func (e external) start(ctx context.Context) error {
 func (external) stop() error                 { return ErrUnsupported }
 func (external) kill() error                 { return ErrUnsupported }
 func (external) signal(syscall.Signal) error { return ErrUnsupported }
+
+// PID is the process of a child backend, which the processes that it starts have as
+// their ancestor; 0 if it has none, as an embedded or an external one.
+func (b *Backend) PID() int {
+	if b.Mode != Child {
+		return 0
+	}
+	text, err := os.ReadFile(filepath.Join(b.Dir, pidName))
+	if err != nil {
+		return 0
+	}
+	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
+	return pid
+}

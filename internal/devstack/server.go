@@ -209,7 +209,9 @@ func (s *server) workDir() string {
 	return s.data
 }
 
-func (s *server) pidFile() string { return filepath.Join(s.dir, "devstack.pid") }
+const pidName = "devstack.pid"
+
+func (s *server) pidFile() string { return filepath.Join(s.dir, pidName) }
 
 func (s *server) forget() error {
 	if err := os.Remove(s.pidFile()); err != nil && !errors.Is(err, os.ErrNotExist) {

@@ -113,6 +113,8 @@ type Trail struct {
 	seed  maphash.Seed
 	began time.Time
 	rings [shards]ring
+
+	askers askers
 }
 
 // Buyer is a buyer's name, hashed: names are not kept.
@@ -127,13 +129,17 @@ func New(size int, now time.Time) *Trail {
 	return t
 }
 
-// Of hashes a buyer's name; nothing of it is kept.
+// Of hashes the name of a buyer who asks. Nothing of it is kept, but for who asks most
+// while somebody wants to know: see Askers.
 func (t *Trail) Of(buyer string) Buyer {
 	if t == nil || buyer == "" {
 		return 0
 	}
-	return Buyer(maphash.String(t.seed, buyer))
+	t.askers.note(buyer)
+	return t.of(buyer)
 }
+
+func (t *Trail) of(buyer string) Buyer { return Buyer(maphash.String(t.seed, buyer)) }
 
 // Name hashes the name of a sale or a SKU. Who knows which there are can tell
 // which it was.
@@ -181,7 +187,7 @@ type Decision struct {
 // Decisions gives a buyer's, the oldest first, and since when they are complete:
 // before that the node was not there, or has forgotten.
 func (t *Trail) Decisions(buyer string) (out []Decision, since time.Time) {
-	b := t.Of(buyer)
+	b := t.of(buyer)
 	r := &t.rings[b%shards]
 	r.mu.Lock()
 	defer r.mu.Unlock()

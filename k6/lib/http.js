@@ -76,14 +76,22 @@ function seen(step, r) {
 // the checkout ends here, as it does for a buyer who walks away.
 export function atBank(next, how) {
   if (!/\/3ds\/[^/?#]+$/.test(next.url || '')) return false;
-  const r = http.post(`${next.url}/${how}`, null, {
+  const ask = () => http.post(`${next.url}/${how}`, null, {
     headers: { Accept: 'application/json' },
     redirects: 0,
     responseCallback: expected.action,
     tags: { step: 'action', name: `POST {next_action}/${how}` },
   });
-  settle('action', r, r.status === 200);
-  return r.status === 200;
+  let r = ask();
+  let again = 0;
+  for (; transient(r) && again < maxRetries; again += 1) { // the answer was lost
+    sleep(0.2);
+    r = ask();
+  }
+  // Pressed twice, the button is refused and changes nothing; the checkout tells what came of it.
+  const ok = r.status === 200 || (again > 0 && !transient(r));
+  settle('action', r, ok);
+  return ok;
 }
 
 export function transient(r) {

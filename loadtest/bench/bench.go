@@ -21,6 +21,7 @@ type Config struct {
 	Quick    bool          // fewer buyers and holds: to see that it works, not to quote
 	Progress io.Writer     // nil: silence
 	Log      *slog.Logger
+	Kafka    bool // a real one, as a child process, instead of the stand-in in this process
 
 	Nginx        string // the binary; default: nginx on PATH
 	NginxLua     string // its Lua module; default: the usual places

@@ -42,9 +42,9 @@ func CPUOf(pid int) time.Duration {
 	return t.own
 }
 
-// cpuOfFamily is the processor time of this process and all that it started.
-func cpuOfFamily() (sum time.Duration) {
-	all := map[int]times{}
+// family is a process and all that it started.
+func family(root int) map[int]times {
+	all, out := map[int]times{}, map[int]times{}
 	files, _ := filepath.Glob("/proc/[0-9]*/stat")
 	for _, f := range files {
 		if t, ok := readTimes(f); ok {
@@ -52,14 +52,46 @@ func cpuOfFamily() (sum time.Duration) {
 			all[pid] = t
 		}
 	}
-	us := os.Getpid()
 	for pid, t := range all {
 		for p, depth := pid, 0; p > 1 && depth < 64; p, depth = all[p].parent, depth+1 {
-			if p == us {
-				sum += t.own + t.dead
+			if p == root {
+				out[pid] = t
 				break
 			}
 		}
+	}
+	return out
+}
+
+// cpuOfFamily is the processor time of this process and all that it started.
+func cpuOfFamily() (sum time.Duration) {
+	for _, t := range family(os.Getpid()) {
+		sum += t.own + t.dead
+	}
+	return sum
+}
+
+// ranFor is how long a process has had a processor, 0 where that is not known: to
+// the nanosecond, for windows that are short beside a tick. Threads that have
+// ended are not in it.
+func ranFor(pid int) (sum time.Duration) {
+	tasks, _ := filepath.Glob("/proc/" + strconv.Itoa(pid) + "/task/*/schedstat")
+	for _, t := range tasks {
+		text, err := os.ReadFile(t)
+		if err != nil {
+			continue // ended while we looked
+		}
+		first, _, _ := strings.Cut(string(text), " ")
+		ns, _ := strconv.ParseInt(first, 10, 64)
+		sum += time.Duration(ns)
+	}
+	return sum
+}
+
+// familyRanFor is ranFor of a process and all that it started.
+func familyRanFor(root int) (sum time.Duration) {
+	for pid, t := range family(root) {
+		sum += ranFor(pid) + t.dead
 	}
 	return sum
 }

@@ -199,33 +199,50 @@ func (w *world) reserveRun(ctx context.Context, s *server, change func(*load.Spe
 	return r, us, err
 }
 
-// soldOut opens a sale of a few units, and counts the refusals once they are gone.
+// soldOut counts the refusals of a sale that has sold out.
 func soldOut(ctx context.Context, w *world, _ values) (values, error) {
-	const units = 4
 	s, err := w.get(ctx, "product")
 	if err != nil {
 		return nil, err
 	}
-	if err := s.clean(ctx); err != nil {
-		return nil, err
-	}
-	sales, err := w.open(ctx, s, 1, units, 1)
+	sales, spec, err := w.few(ctx, s, w.cfg.Window)
 	if err != nil {
 		return nil, err
 	}
-	spec := w.spec(s, load.Reserve, sales)
-	spec.Status, spec.Text, spec.Allow = http.StatusConflict, `"sold_out"`, []int{http.StatusCreated}
 	before := CPUOf(s.pid)
+	r, err := w.refused(ctx, s, sales, spec)
+	if err != nil {
+		return nil, err
+	}
+	return values{"soldout": r.Rate, "soldout_cpu_us": float64((CPUOf(s.pid) - before).Microseconds()) / float64(r.Answers["409"])}, err
+}
+
+const fewUnits = 4
+
+// few opens a sale of a few units, for refusals once they are gone.
+func (w *world) few(ctx context.Context, s *server, window time.Duration) (sales []string, spec load.Spec, err error) {
+	if err := s.clean(ctx); err != nil {
+		return nil, spec, err
+	}
+	if sales, err = w.open(ctx, s, 1, fewUnits, 1); err != nil {
+		return nil, spec, err
+	}
+	spec = w.spec(s, load.Reserve, sales)
+	spec.Window, spec.Status, spec.Text, spec.Allow = window, http.StatusConflict, `"sold_out"`, []int{http.StatusCreated}
+	return sales, spec, nil
+}
+
+// refused counts the refusals.
+func (w *world) refused(ctx context.Context, s *server, sales []string, spec load.Spec) (load.Result, error) {
 	r, err := w.run(ctx, spec)
 	if err != nil {
-		return nil, err
+		return r, err
 	}
-	cpu := float64((CPUOf(s.pid) - before).Microseconds()) / float64(r.Answers["409"])
 	sum, err := s.counted(ctx, sales)
-	if got := r.Answers["201"]; err == nil && (got != units*skuCount || sum.Held != units*skuCount) {
-		err = fmt.Errorf("%d units were put up, %d accepted, %d held", units*skuCount, got, sum.Held)
+	if got := r.Answers["201"]; err == nil && (got != fewUnits*skuCount || sum.Held != fewUnits*skuCount) {
+		err = fmt.Errorf("%d units were put up, %d accepted, %d held", fewUnits*skuCount, got, sum.Held)
 	}
-	return values{"soldout": r.Rate, "soldout_cpu_us": cpu}, err
+	return r, err
 }
 
 func ndjson(ctx context.Context, w *world, _ values) (values, error) {

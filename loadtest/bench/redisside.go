@@ -71,24 +71,24 @@ type gateRun struct {
 	bytes       float64
 }
 
-func (w *world) gateRun(ctx context.Context, spec gateSpec) (out gateRun, err error) {
-	if err := w.redis.FlushDB(ctx).Err(); err != nil {
+func (w *world) gateRun(ctx context.Context, on *redisAt, spec gateSpec) (out gateRun, err error) {
+	if err := on.client.FlushDB(ctx).Err(); err != nil {
 		return out, err
 	}
-	spec.Redis = w.stack.Redis.URL
+	spec.Redis = on.url
 	p, err := start(ctx, "the gate", w.server, false, append(w.cfg.Self, "bench-gate")...)
 	if err != nil {
 		return out, err
 	}
 	defer p.stop()
-	if err := w.redis.ConfigResetStat(ctx).Err(); err != nil {
+	if err := on.client.ConfigResetStat(ctx).Err(); err != nil {
 		return out, err
 	}
-	memory, err := usedMemory(ctx, w)
+	memory, err := on.usedMemory(ctx)
 	if err != nil {
 		return out, err
 	}
-	before, err := redisCPU(ctx, w.redis)
+	before, err := redisCPU(ctx, on.client)
 	if err != nil {
 		return out, err
 	}
@@ -98,23 +98,23 @@ func (w *world) gateRun(ctx context.Context, spec gateSpec) (out gateRun, err er
 	if out.Refusal != "" {
 		return out, skipped{"this build refuses such a sale: " + out.Refusal}
 	}
-	after, err := redisCPU(ctx, w.redis)
+	after, err := redisCPU(ctx, on.client)
 	if err != nil {
 		return out, err
 	}
-	now, err := usedMemory(ctx, w)
+	now, err := on.usedMemory(ctx)
 	if err != nil {
 		return out, err
 	}
 	decided := float64(out.Accepted + out.Refused)
 	out.us, out.bytes = (after-before)/decided, (now-memory)/float64(out.Accepted)
-	calls, err := scriptCalls(ctx, w)
+	calls, err := on.scriptCalls(ctx)
 	out.perCall = decided / math.Max(1, calls)
 	return out, err
 }
 
-func usedMemory(ctx context.Context, w *world) (float64, error) {
-	info, err := infoOf(ctx, w.redis, "memory")
+func (r *redisAt) usedMemory(ctx context.Context) (float64, error) {
+	info, err := infoOf(ctx, r.client, "memory")
 	if err != nil {
 		return 0, err
 	}
@@ -122,8 +122,8 @@ func usedMemory(ctx context.Context, w *world) (float64, error) {
 }
 
 // scriptCalls counts the calls of scripts since the statistics were reset.
-func scriptCalls(ctx context.Context, w *world) (sum float64, err error) {
-	info, err := infoOf(ctx, w.redis, "commandstats")
+func (r *redisAt) scriptCalls(ctx context.Context) (sum float64, err error) {
+	info, err := infoOf(ctx, r.client, "commandstats")
 	if err != nil {
 		return 0, err
 	}
@@ -153,7 +153,7 @@ func gateCost(shards, refuse int, us, per, rate string) func(context.Context, *w
 			if w.callers[shards] == 0 {
 				w.callers[shards] = perCall * shards
 			}
-			r, err := w.gateRun(ctx, gateSpec{Shards: shards, SKUs: skuCount, Callers: w.callers[shards], Window: w.cfg.Window, Refuse: refuse})
+			r, err := w.gateRun(ctx, w.plainRedis(), gateSpec{Shards: shards, SKUs: skuCount, Callers: w.callers[shards], Window: w.cfg.Window, Refuse: refuse})
 			if err != nil {
 				return nil, err
 			}
@@ -179,6 +179,6 @@ func gateCost(shards, refuse int, us, per, rate string) func(context.Context, *w
 }
 
 func bytesPerHold(ctx context.Context, w *world, _ values) (values, error) {
-	r, err := w.gateRun(ctx, gateSpec{Shards: 1, SKUs: 1, Callers: 256, Holds: w.cfg.holds()})
+	r, err := w.gateRun(ctx, w.plainRedis(), gateSpec{Shards: 1, SKUs: 1, Callers: 256, Holds: w.cfg.holds()})
 	return values{"bytes_per_hold": r.bytes}, err
 }

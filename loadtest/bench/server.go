@@ -21,7 +21,9 @@ type server struct {
 	redis *redis.Client
 	url   string // of its Redis
 	pg    string
-	box   string // base URL of the payment sandbox that it pays at
+	box   string         // base URL of the payment sandbox that it pays at
+	aside *process       // the roles that serve nobody, where they have a process of their own
+	parts map[string]int // processes by part, where each is looked at
 	warm  bool
 	leave func(context.Context) error // ends it with all that it left; nil: it stays until the end
 }
@@ -34,7 +36,7 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 	var s *server
 	var err error
 	switch name {
-	case "product", "product-aof", "product-all", "product-unguarded":
+	case "product", "product-aof", "product-all", "product-split", "product-unguarded":
 		s, err = w.startProduct(ctx, name)
 	case "nginx":
 		s, err = w.startNginx(ctx)
@@ -77,6 +79,9 @@ func (w *world) rest(ctx context.Context) error {
 	return nil
 }
 
+// rolesAside are those that serve no buyer.
+const rolesAside = "relay,writer,reaper,payments"
+
 // startProduct starts the engine as it is shipped: role api alone on a Redis
 // without AOF, or with AOF always, or all roles with everything that a purchase needs.
 func (w *world) startProduct(ctx context.Context, name string) (*server, error) {
@@ -93,25 +98,15 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 	case "product-unguarded":
 		more = []string{"--unguarded"}
 	case "product-aof":
-		w.durable, err = devstack.Start(ctx, devstack.Options{Redis: devstack.Spec{Mode: devstack.Child},
-			Postgres: devstack.Spec{Mode: devstack.Off}, Kafka: devstack.Spec{Mode: devstack.Off}, Log: w.cfg.Log})
+		r, err := w.durableRedis(ctx)
 		if err != nil {
 			return nil, err
 		}
-		w.atEnd(func() { _ = w.durable.Close() })
-		if err := w.pinBackend(w.durable.Redis); err != nil {
-			return nil, err
+		s.url, s.redis = r.url, r.client
+	case "product-all", "product-split":
+		if name == "product-all" {
+			roles = "api," + rolesAside
 		}
-		s.url = w.durable.Redis.URL
-		if s.redis, err = peers.Client(s.url, 4); err != nil {
-			return nil, err
-		}
-		w.atEnd(func() { _ = s.redis.Close() })
-		if got, err := s.redis.ConfigGet(ctx, "append*").Result(); err != nil || got["appendonly"] != "yes" || got["appendfsync"] != "always" {
-			return nil, fmt.Errorf("bench: this Redis should run with appendfsync always: %v, %w", got, err)
-		}
-	case "product-all":
-		roles = "api,relay,writer,reaper,payments"
 		// A database that is not emptied between measurements: its reaper would miss its gates.
 		s.url = strings.TrimSuffix(w.stack.Redis.URL, "/0") + "/1"
 		if s.redis, err = peers.Client(s.url, 4); err != nil {
@@ -127,22 +122,75 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 		}
 		w.atEnd(box.stop)
 		payments = fmt.Sprint(box.ready["sandbox"])
+		s.parts = map[string]int{PartSandbox: box.pid}
 		s.box, s.leave = payments, func(ctx context.Context) error {
 			s.stop()
+			if s.aside != nil {
+				s.aside.stop()
+			}
 			box.stop()
 			return pgExec(ctx, w.stack.Postgres.URL, "DROP DATABASE "+pgx.Identifier{db}.Sanitize()+" WITH (FORCE)")
 		}
 	}
-	s.process, err = start(ctx, "flashsale serve ("+name+")", w.server, true, append(append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
-		"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", payments,
-		"--redis-url", s.url, "--postgres-url", pg, "--kafka-brokers", w.stack.Kafka.URL,
-		"--topic", topic, "--group", topic, "--partitions", "6", "--replication", "1"), more...)...)
+	serve := func(name string, core int, roles string) (*process, error) {
+		p, err := start(ctx, "flashsale serve ("+name+")", core, true, append(append(w.cfg.Self, "--log-level", "warn", "serve", "--roles", roles, "--json",
+			"--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", adminToken, "--buyer-key", buyerKey, "--payment-url", payments,
+			"--redis-url", s.url, "--postgres-url", pg, "--kafka-brokers", w.stack.Kafka.URL,
+			"--topic", topic, "--group", topic, "--partitions", "6", "--replication", "1"), more...)...)
+		if err == nil {
+			w.atEnd(p.stop)
+		}
+		return p, err
+	}
+	if s.process, err = serve(name, w.server, roles); err != nil {
+		return nil, err
+	}
+	if name == "product-split" {
+		if s.aside, err = serve(name+", aside", w.backend, rolesAside); err != nil {
+			return nil, err
+		}
+		s.parts[PartAside] = s.aside.pid
+	}
+	s.addr, s.admin = strings.TrimPrefix(fmt.Sprint(s.ready["api"]), "http://"), fmt.Sprint(s.ready["admin"])
+	return s, nil
+}
+
+// redisAt is a Redis, its process and a client for the benchmark's own questions.
+type redisAt struct {
+	url    string
+	pid    int
+	client *redis.Client
+}
+
+// plainRedis is the one without AOF.
+func (w *world) plainRedis() *redisAt {
+	return &redisAt{w.stack.Redis.URL, w.stack.Redis.PID(), w.redis}
+}
+
+// durableRedis is the one that syncs its AOF before every answer. It starts with the first who asks.
+func (w *world) durableRedis(ctx context.Context) (*redisAt, error) {
+	if w.durable != nil {
+		return w.durable, nil
+	}
+	stack, err := devstack.Start(ctx, devstack.Options{Redis: devstack.Spec{Mode: devstack.Child},
+		Postgres: devstack.Spec{Mode: devstack.Off}, Kafka: devstack.Spec{Mode: devstack.Off}, Log: w.cfg.Log})
 	if err != nil {
 		return nil, err
 	}
-	w.atEnd(s.stop)
-	s.addr, s.admin = strings.TrimPrefix(fmt.Sprint(s.ready["api"]), "http://"), fmt.Sprint(s.ready["admin"])
-	return s, nil
+	w.atEnd(func() { _ = stack.Close() })
+	if err := w.pinBackend(stack.Redis); err != nil {
+		return nil, err
+	}
+	r := &redisAt{url: stack.Redis.URL, pid: stack.Redis.PID()}
+	if r.client, err = peers.Client(r.url, 4); err != nil {
+		return nil, err
+	}
+	w.atEnd(func() { _ = r.client.Close() })
+	if got, err := r.client.ConfigGet(ctx, "append*").Result(); err != nil || got["appendonly"] != "yes" || got["appendfsync"] != "always" {
+		return nil, fmt.Errorf("bench: this Redis should run with appendfsync always: %v, %w", got, err)
+	}
+	w.durable = r
+	return r, nil
 }
 
 func (w *world) startPeer(ctx context.Context, kind peers.Kind) (*server, error) {

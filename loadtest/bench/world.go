@@ -7,7 +7,6 @@ import (
 	"net/http"
 	"net/url"
 	"os"
-	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -35,7 +34,7 @@ type world struct {
 	cfg                       Config
 	server, backend, loadCore int // processors
 	stack                     *devstack.Stack
-	durable                   *devstack.Stack // a second Redis, with AOF always
+	durable                   *redisAt // a second Redis, with AOF always
 	redis                     *redis.Client
 	loader                    *process
 	servers                   map[string]*server
@@ -67,13 +66,20 @@ func newWorld(ctx context.Context, cfg Config) (_ *world, err error) {
 	if err := pinProcess(os.Getpid(), w.backend); err != nil {
 		return nil, err
 	}
+	kafka := devstack.Spec{Mode: devstack.Embedded}
+	if cfg.Kafka {
+		kafka.Mode = devstack.Child
+	}
 	w.stack, err = devstack.Start(ctx, devstack.Options{Redis: devstack.Spec{Mode: devstack.Child, Fast: true},
-		Postgres: devstack.Spec{Mode: devstack.Child}, Kafka: devstack.Spec{Mode: devstack.Embedded}, Log: cfg.Log})
+		Postgres: devstack.Spec{Mode: devstack.Child}, Kafka: kafka, Log: cfg.Log})
 	if err != nil {
 		return nil, err
 	}
 	w.atEnd(func() { _ = w.stack.Close() })
-	for _, b := range []*devstack.Backend{w.stack.Redis, w.stack.Postgres} {
+	for _, b := range []*devstack.Backend{w.stack.Redis, w.stack.Postgres, w.stack.Kafka} {
+		if b.Mode == devstack.Embedded {
+			continue // in this process, which stays there
+		}
 		if err := w.pinBackend(b); err != nil {
 			return nil, err
 		}
@@ -102,16 +108,8 @@ func (w *world) close() {
 
 // pinBackend keeps a child of devstack on the backends' processor.
 func (w *world) pinBackend(b *devstack.Backend) error {
-	text, err := os.ReadFile(filepath.Join(b.Dir, "devstack.pid"))
-	if err != nil {
-		return fmt.Errorf("bench: %s: %w", b.Kind, err)
-	}
-	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	if err != nil {
-		return err
-	}
-	shortSlices(pid)
-	return pinProcess(pid, w.backend)
+	shortSlices(b.PID())
+	return pinProcess(b.PID(), w.backend)
 }
 
 // database makes an empty database and gives its URL.
@@ -243,7 +241,7 @@ func (w *world) run(ctx context.Context, s load.Spec) (r load.Result, err error)
 	case r.Open > 0:
 		return r, fmt.Errorf("%d requests had no answer %s after the end", r.Open, s.Patience)
 	case r.Good == 0:
-		return r, errors.New("no good answer came within the window")
+		return r, fmt.Errorf("no good answer came within the window: %v", r.Answers)
 	}
 	return r, nil
 }

@@ -5,8 +5,6 @@ import (
 	"encoding/binary"
 	"fmt"
 	"io"
-	"os"
-	"strconv"
 	"strings"
 	"time"
 
@@ -165,18 +163,6 @@ func (b *writerBook) backend(ctx context.Context, way string) (pid int, err erro
 		sql = "SELECT pid FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'flashsale'"
 	}
 	return pid, b.conn.QueryRow(ctx, sql).Scan(&pid)
-}
-
-// ranFor is how long a process has had a processor, 0 where that is not known.
-// Other work on the machine disturbs it less than it does a rate.
-func ranFor(pid int) time.Duration {
-	text, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/schedstat")
-	if err != nil {
-		return 0
-	}
-	first, _, _ := strings.Cut(string(text), " ")
-	ns, _ := strconv.ParseInt(first, 10, 64)
-	return time.Duration(ns)
 }
 
 // check counts the rows: what was not written was not measured.

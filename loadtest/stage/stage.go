@@ -12,7 +12,6 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/internal/devstack"
@@ -81,7 +80,7 @@ func Start(ctx context.Context, o Options) (_ *Stage, stop func(), err error) {
 		return nil, nil, err
 	}
 	at := func(i int) string { return "127.0.0.1:" + strconv.Itoa(ports[i]) }
-	pids := map[string]int{"redis": pidOf(stack.Redis), "postgres": pidOf(stack.Postgres), "kafka": pidOf(stack.Kafka)}
+	pids := map[string]int{"redis": stack.Redis.PID(), "postgres": stack.Postgres.PID(), "kafka": stack.Kafka.PID()}
 	for _, p := range []struct {
 		name, ready string
 		args        []string
@@ -112,16 +111,6 @@ func Start(ctx context.Context, o Options) (_ *Stage, stop func(), err error) {
 		return out
 	}
 	return s, stop, nil
-}
-
-// pidOf is the process of a backend; 0: it has none of its own.
-func pidOf(b *devstack.Backend) int {
-	text, err := os.ReadFile(filepath.Join(b.Dir, "devstack.pid"))
-	if err != nil {
-		return 0
-	}
-	pid, _ := strconv.Atoi(strings.TrimSpace(string(text)))
-	return pid
 }
 
 func awaitReady(ctx context.Context, p *devstack.Process, url string) error {

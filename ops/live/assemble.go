@@ -83,7 +83,7 @@ func (s *state) sale(sale *engine.Sale, l *Live, now time.Time) Sale {
 	switch {
 	case engine.CodeOf(g.err) == engine.CodeGateFrozen:
 		v.Gate, v.Why = "lost", g.err.Error()
-	case g.err != nil:
+	case g.err != nil && now.Sub(g.read) > silence:
 		v.Gate, v.Why = "away", "the gate does not answer"
 	}
 	for shard := range v.Shards {

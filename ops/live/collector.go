@@ -36,7 +36,7 @@ const (
 	listEvery = 2 * time.Second
 	fastEvery = time.Second
 	fullLeast = 30 * time.Second // between two full proofs; and fullShare times what one takes
-	fullShare = 100
+	fullShare = 20
 	linger    = 3 * time.Second // of work after the last one has gone: a page that is loaded anew finds it warm
 	history   = 300             // points: two minutes
 )

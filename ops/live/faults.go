@@ -1,27 +1,37 @@
 package live
 
 import (
-	"fmt"
 	"maps"
 	"slices"
+	"time"
 )
 
 // faults notes what goes wrong, and when it is over, as far as a snapshot shows it. It
-// knows what has happened while somebody looked; the audit log has the rest.
+// knows what has happened while somebody looked; the audit log has the rest. What comes
+// and goes within moments is not noted, but for what must never be.
 type faults struct {
-	under map[string]string // what goes on now → in words
-	seen  []Event           // newest last
+	under map[string]trouble // what goes on now, by what it is about
+	seen  []Event            // newest last
+}
+
+// trouble is one thing that goes wrong.
+type trouble struct {
+	what        string
+	since, last time.Time // when it was seen first and last
+	grave       bool      // noted at once
+	noted       bool
 }
 
 // look compares a snapshot with what was known.
 func (f *faults) look(l *Live) {
 	now := map[string]string{}
+	grave := map[string]bool{}
 	for _, s := range l.Sales {
 		if s.Gate != "live" && s.Gate != "absent" && s.State != "closed" {
 			now["gate of "+s.Sale] = "gate " + s.Gate
 		}
 		if s.Units != nil && !s.Units.Conserved {
-			now["units of "+s.Sale] = "units do not add up"
+			now["units of "+s.Sale], grave["units of "+s.Sale] = "units do not add up", true
 		}
 	}
 	for _, b := range l.Needs.Breakers {
@@ -39,21 +49,37 @@ func (f *faults) look(l *Live) {
 	}
 	for name, n := range map[string]int{"OVERSOLD": l.Proof.Oversold, "LOST": l.Proof.Lost, "DRIFT": l.Proof.Drift, "UNPAID": l.Proof.Unpaid} {
 		if n > 0 {
-			now[name] = fmt.Sprintf("%s is not zero", name)
+			now[name], grave[name] = name+" is not zero", true
 		}
 	}
-	for _, what := range slices.Sorted(maps.Keys(now)) {
-		if f.under[what] != now[what] {
-			f.note(Event{At: l.At, Kind: "fault", What: now[what], Target: what})
+	if f.under == nil {
+		f.under = map[string]trouble{}
+	}
+	for _, about := range slices.Sorted(maps.Keys(now)) {
+		t, known := f.under[about]
+		if !known || t.what != now[about] {
+			t = trouble{what: now[about], since: l.At, grave: grave[about]}
+		}
+		if t.last = l.At; !t.noted && (t.grave || l.At.Sub(t.since) >= steady) {
+			t.noted = true
+			f.note(Event{At: t.since, Kind: "fault", What: t.what, Target: about})
+		}
+		f.under[about] = t
+	}
+	for _, about := range slices.Sorted(maps.Keys(f.under)) {
+		t := f.under[about]
+		if _, still := now[about]; still || l.At.Sub(t.last) < steady && t.noted {
+			continue
+		}
+		delete(f.under, about)
+		if t.noted {
+			f.note(Event{At: t.last, Kind: "over", What: t.what, Target: about})
 		}
 	}
-	for _, what := range slices.Sorted(maps.Keys(f.under)) {
-		if _, still := now[what]; !still {
-			f.note(Event{At: l.At, Kind: "over", What: f.under[what], Target: what})
-		}
-	}
-	f.under = now
 }
+
+// steady is how long something must go wrong, or be well again, to be noted.
+const steady = 2 * time.Second
 
 func (f *faults) note(e Event) {
 	if f.seen = append(f.seen, e); len(f.seen) > mostEvents {

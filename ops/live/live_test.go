@@ -225,7 +225,7 @@ func TestAGateThatIsAwayIsShownAsSuchWithItsLastFigures(t *testing.T) {
 		time.Sleep(5 * time.Second)
 		w.away.Store(true)
 		w.oversold.Store(2)
-		time.Sleep(3 * time.Second)
+		time.Sleep(6 * time.Second)
 		l := w.next(t, f)
 		if s := l.Sales[0]; s.Gate != "away" || s.Units == nil || s.ReadAt == nil || time.Since(*s.ReadAt) < 2*time.Second || s.Binds != "gate" {
 			t.Errorf("%+v", s)
@@ -242,7 +242,7 @@ func TestAGateThatIsAwayIsShownAsSuchWithItsLastFigures(t *testing.T) {
 		}
 		w.away.Store(false)
 		w.oversold.Store(0)
-		time.Sleep(3 * time.Second)
+		time.Sleep(6 * time.Second)
 		l = w.next(t, f)
 		over := 0
 		for _, e := range l.Events {

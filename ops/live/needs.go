@@ -43,15 +43,35 @@ func ofCalls(results ...string) func(m *meter, metric string) *float64 {
 	}
 }
 
+// busiest gives how much of a processor the busiest Redis uses.
+func busiest(m *meter, metric string) (top *float64) {
+	for _, server := range m.values(metric, "server", nil) {
+		if v := m.rate(metric, labels{"server": server}); v != nil && (top == nil || *v > *top) {
+			top = v
+		}
+	}
+	return top
+}
+
+// taken gives how much of the pool of connections is in use.
+func taken(m *meter, metric string) *float64 {
+	used, limit := m.value(metric, labels{"state": "acquired"}), m.value(metric+"_limit", nil)
+	if used == nil || !over(limit, 0) {
+		return nil
+	}
+	*used /= *limit
+	return used
+}
+
 var needsRedis = []needed{
-	{needRedisCPU, "share", "flashsale_redis_cpu_share", most, .6, .85},
-	{"AOF age", "seconds", "flashsale_redis_aof_age_seconds", most, 2, 5},
-	{"replica lag", "seconds", "flashsale_redis_replica_lag_seconds", most, 1, 5},
+	{needRedisCPU, "share", "flashsale_redis_cpu_seconds_total", busiest, .6, .85},
+	{"AOF not on disk", "seconds", "flashsale_redis_aof_unsynced_seconds", most, 2, 5},
+	{"replica lag", "seconds", "flashsale_redis_replica_lag_seconds", most, 2, 5},
 	{"outbox", "count", "flashsale_outbox_entries", most, 100, 1000},
 }
 
 var needsKafka = []needed{
-	{"lag", "seconds", "flashsale_stream_lag_seconds", most, 1, 5},
+	{"lag", "seconds", "flashsale_stream_lag_seconds", most, 3, 10},
 	{"events not read", "count", "flashsale_stream_lag_events", most, 0, 0},
 	{"oldest in outbox", "seconds", "flashsale_outbox_oldest_seconds", most, 2, 10},
 	{"dead letters", "count", "flashsale_dead_letters_open", most, 1, 1},
@@ -60,8 +80,9 @@ var needsKafka = []needed{
 var needsPostgres = []needed{
 	{"pool wait p99", "seconds", "flashsale_postgres_pool_wait_seconds", high, .05, .5},
 	{"connection held p99", "seconds", "flashsale_postgres_connection_hold_seconds", high, .1, 1},
-	{"pool in use", "share", "flashsale_postgres_pool_used_share", most, .8, 1},
-	{"lock waits", "count", "flashsale_postgres_lock_waits", most, 1, 5},
+	{"pool in use", "share", "flashsale_postgres_pool_connections", taken, .8, 1},
+	{"locks waited for", "count", "flashsale_postgres_locks_waiting", most, 1, 10},
+	{"longest lock wait", "seconds", "flashsale_postgres_lock_wait_oldest_seconds", most, .5, 3},
 }
 
 var needsPayment = []needed{

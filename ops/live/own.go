@@ -161,7 +161,7 @@ func (s *state) headroom(l *Live) (h Headroom) {
 	}
 	for _, n := range l.Needs.Redis {
 		if n.Name == needRedisCPU {
-			use(n.Name, n.Value)
+			use("Redis", n.Value)
 		}
 	}
 	if cpu := s.meter.rate("process_cpu_seconds_total", nil); cpu != nil {

@@ -219,11 +219,11 @@ func (s *state) proveFast(ctx context.Context) {
 }
 
 // proveFull compares everything with everything, at first and then as seldom as keeps
-// it below a hundredth of the time.
+// it to a twentieth of the time.
 func (s *state) proveFull(ctx context.Context) {
 	for {
 		began := time.Now()
-		v, err := s.src.Full(ctx, time.Second)
+		v, err := s.src.Full(ctx, 200*time.Millisecond)
 		took := time.Since(began)
 		s.heard("the full proof", err)
 		if err == nil {

@@ -61,7 +61,9 @@ func (r *Rebuilds) Take(ctx context.Context, s *engine.Sale, shard int, why engi
 				since = CASE WHEN state = 'open' THEN clock_timestamp() ELSE since END,
 				state = 'frozen', holder = $5, token = token + 1, until = clock_timestamp() + $6::interval
 			WHERE sale_no = $1 AND shard = $2 AND epoch = $3 AND until <= clock_timestamp() AND ($4 <> $7 OR state = 'frozen')
-			RETURNING token, reason`, s.No, shard, s.Lease(shard).Epoch, why.Lost, r.holder, d, engine.CauseUnfinished).Scan(&l.Token, &l.Cause.Lost)
+				AND NOT (state = 'frozen' AND reason = $8 AND $9 = $10)
+			RETURNING token, reason`, s.No, shard, s.Lease(shard).Epoch, why.Lost, r.holder, d, engine.CauseUnfinished,
+			engine.CauseHalted, why.Actor, engine.KeeperActor).Scan(&l.Token, &l.Cause.Lost)
 		if err == pgx.ErrNoRows { //nolint:errorlint // QueryRow gives it bare
 			return nil
 		}
@@ -69,6 +71,12 @@ func (r *Rebuilds) Take(ctx context.Context, s *engine.Sale, shard int, why engi
 			return err
 		}
 		taken = true
+		if why.Lost == engine.CauseHalted {
+			act := engine.Act{Actor: why.Actor, Name: "gate freeze", Reason: why.Reason}
+			if err := writeAudit(ctx, tx, act, s.ID, map[string]any{"shard": shard, "epoch": s.Lease(shard).Epoch}); err != nil {
+				return err
+			}
+		}
 		if _, err := tx.Exec(ctx, `UPDATE sales SET version = version + 1, updated_at = now() WHERE no = $1`, s.No); err != nil {
 			return err
 		}

@@ -97,6 +97,37 @@ func TestARebuildIsOneNodesAtATimeAndPassesEachStepOnce(t *testing.T) {
 	}
 }
 
+func TestAHaltedGateIsNoKeepersToTake(t *testing.T) {
+	db, url := openRecord(t)
+	st, s := armed(t, db)
+	r := record.NewRebuilds(db, st)
+	olga := engine.Cause{Lost: engine.CauseHalted, Actor: "olga", Reason: "wait"}
+	for range 2 { // repeated, it is halted still
+		l, taken, err := r.Take(t.Context(), s, 0, olga, time.Minute)
+		if err != nil || !taken {
+			t.Fatalf("%v, %v", taken, err)
+		}
+		if err := r.Keep(t.Context(), l, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	now, err := st.Get(t.Context(), "drop")
+	if err != nil || now.Repair(0).Reason != engine.CauseHalted || now.Repair(0).Frozen.IsZero() || now.Lease(0).Epoch != 1 {
+		t.Fatalf("%+v, %v", now.Repairs, err)
+	}
+	if n := ask(t, url, `SELECT count(*) FROM audit_log WHERE act = 'gate freeze' AND target = 'drop' AND actor = 'olga' AND detail->>'reason' = 'wait'`); n != 2 {
+		t.Errorf("audited %d times", n)
+	}
+	for _, lost := range []string{"terms", engine.CauseUnfinished} { // s: a keeper that has not heard
+		if _, taken, err := r.Take(t.Context(), s, 0, engine.Cause{Lost: lost, Actor: engine.KeeperActor}, time.Minute); taken || err != nil {
+			t.Errorf("a keeper that sees %s lost: taken %v, %v", lost, taken, err)
+		}
+	}
+	if l, taken, err := r.Take(t.Context(), now, 0, engine.Cause{Lost: engine.CauseOperator, Actor: "olga", Reason: "go on"}, time.Minute); !taken || err != nil || l.Cause.Lost != engine.CauseHalted {
+		t.Errorf("an operator: taken %v, %v, cause %q", taken, err, l.Cause.Lost)
+	}
+}
+
 func TestARebuilderThatWasAwayTooLongCannotFinish(t *testing.T) {
 	db, _ := openRecord(t)
 	st, s := armed(t, db)

@@ -7,6 +7,58 @@ import (
 )
 
 var ending = []testCase{
+	{"an extended hold lives on, and not for ever", func(w *world) {
+		s := w.sale(w.short, 5)
+		h := w.hold(s, 1, 1, 0, 2)
+		until := h.ExpiresAt.Add(2 * w.Tick)
+		for i, at := range []time.Time{until, until, h.ExpiresAt} { // again, and for less
+			e, err := w.Gate.Extend(w.ctx, s, h.ID, at)
+			w.ok(err)
+			w.that(e.State == engine.Held && e.ExpiresAt.Equal(until) && e.Seq == 2 && e.Replayed == (i > 0), "call %d: %+v", i+1, e)
+		}
+		w.Advance(w.Tick)
+		w.that(w.reap(s, 10).Expired == 0, "it has expired at its first deadline")
+		w.is(w.find(s, h.ID).State, engine.Held)
+		w.counts(s, 0, 3, 2, 0, 0)
+		w.Advance(2 * w.Tick)
+		w.that(w.reap(s, 10).Expired == 1, "it has not expired")
+		w.counts(s, 0, 5, 0, 0, 0)
+	}},
+	{"a paying hold that is extended comes back for longer", func(w *world) {
+		s := w.sale(w.short, 5)
+		h := w.hold(s, 1, 1, 0, 1)
+		w.begin(s, h.ID, 1)
+		until := h.ExpiresAt.Add(2 * w.Tick)
+		e, err := w.Gate.Extend(w.ctx, s, h.ID, until)
+		w.ok(err)
+		w.that(e.State == engine.Paying && !e.Replayed, "%+v", e)
+		w.Advance(w.Tick)
+		r, err := w.Gate.Return(w.ctx, s, h.ID, Fence(1))
+		w.ok(err)
+		w.that(r.State == engine.Held && r.ExpiresAt.Equal(until), "%+v", r)
+		w.Advance(2 * w.Tick)
+		w.that(w.reap(s, 10).Expired == 1, "it has not expired")
+	}},
+	{"what has ended is not extended", func(w *world) {
+		s := w.sale(w.short, 5)
+		gone, sold, due := w.hold(s, 1, 1, 0, 1), w.hold(s, 2, 1, 0, 1), w.hold(s, 3, 1, 0, 1)
+		_, err := w.Gate.Release(w.ctx, s, gone.ID)
+		w.ok(err)
+		w.begin(s, sold.ID, 1)
+		_, _, err = w.Gate.Claim(w.ctx, s, sold.ID, Fence(1), nil)
+		w.ok(err)
+		w.Advance(w.Tick)
+		for id, want := range map[engine.ReservationID]engine.ReservationState{gone.ID: engine.Released, sold.ID: engine.Accepted, due.ID: engine.Expired} {
+			e, err := w.Gate.Extend(w.ctx, s, id, due.ExpiresAt.Add(time.Hour))
+			w.ok(err)
+			w.that(e.State == want && e.Replayed, "%+v, want %s", e, want)
+		}
+		stranger := due.ID
+		stranger.Nonce[7]++ // a hold is told by the last five
+		_, err = w.Gate.Extend(w.ctx, s, stranger, due.ExpiresAt.Add(time.Hour))
+		w.code(err, engine.CodeNotFound)
+		w.counts(s, 0, 4, 0, 0, 1)
+	}},
 	{"a release gives the units back once", func(w *world) {
 		s := w.sale(nil, 5)
 		h := w.hold(s, 1, 1, 0, 2)

@@ -21,6 +21,7 @@ type Gate interface {
 	engine.Gate
 	engine.GateReader
 	engine.GateControl
+	engine.GateHolds
 	engine.GateRepair
 	engine.Outbox
 }

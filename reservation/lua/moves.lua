@@ -1,14 +1,15 @@
 -- moves.lua: what happens to a hold that exists.
 --
 -- takes    a body: operation1 nonce8 created5 fence8 size3 event, where begin,
---          claim, return and bar have a fence and claim has an event
+--          claim, return and bar have a fence, claim has an event, and extend has
+--          a time5 where others have a fence
 -- touches  nothing yet; write.lua writes
 -- gives    decide(operation, buyer, first, index), where its body begins at byte
 --          first of bodies; log_review, log_returned, events
 -- returns  below 0: a refusal; a string: 0 (changed) or 1 (not) and the hold
 
 local R_NOT_FOUND, R_EXPIRED, R_RELEASED, R_ATTEMPT, R_PAID, R_EXHAUSTED, R_PAYING = -4, -5, -6, -7, -8, -9, -10
-local BEGIN, CLAIM, RETURN, RELEASE, BAR = 201, 202, 203, 204, 205
+local BEGIN, CLAIM, RETURN, RELEASE, BAR, EXTEND = 201, 202, 203, 204, 205, 206
 local log_review, log_returned, events = {}, {}, {}
 local review5 = pack5(now + lease)
 
@@ -58,6 +59,17 @@ local function decide(operation, buyer, first, index)
   end
 
   local fence = sub(bodies, first + 14, first + 21)
+
+  if operation == EXTEND then
+    local deadline5 = sub(fence, 1, 5)
+    if state ~= S_HELD and state ~= S_PAYING or unpack5(deadline5, 1) <= unpack5(s, j + 5) then
+      return '1' .. image(s, i) -- never shortened
+    end
+    if state == S_HELD then -- a paying one gets its entry when it returns
+      log_returned[#log_returned + 1] = deadline5 .. buyer
+    end
+    return changed_to(buyer, s, i, j, meta, deadline5)
+  end
   local paid_before = meta % 32 >= 16
   local same = paid_before and sub(s, j + 15, j + 22) == fence
 

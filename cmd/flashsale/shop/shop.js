@@ -85,6 +85,7 @@ function drawOffer() {
       ? "Units come back when holds are not paid for. The waitlist keeps your place, and calls you in turn."
       : "Units come back when holds are not paid for. Keep this page open: it lights up when one does.";
   } else if (queue && !opened()) $("text").textContent = "Whoever has joined when the drop opens is shuffled: being early is no advantage, being there is.";
+  else if (!opened() && doc.opens_at) $("text").textContent = `Opens at ${at(doc.opens_at)}. The countdown goes by the shop's clock, not by yours.`;
   else if (doc.state == "paused") $("text").textContent = "The shop has paused this drop. What you hold stays yours.";
   document.title = `${headline()} · ${doc.name}`;
 }
@@ -135,6 +136,7 @@ function tick() {
     $("when").className = "when" + (soon ? " soon" : "");
     $("when").textContent = soon ? clock(soon) : opened() ? "Open now" : doc.state == "armed" ? "Opens when the shop says so" : doc.state;
     if (opened() != wasOpen) {
+      if (wasOpen === false && view == "shop") $("text").textContent = "";
       wasOpen = opened();
       draw();
     }

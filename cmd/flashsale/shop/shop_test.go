@@ -3,13 +3,22 @@ package shop
 import (
 	"encoding/json"
 	"errors"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"strings"
 	"testing"
 )
 
-func ask(t *testing.T, method, url string, change func(*http.Request)) *http.Response {
+// reply is an answer as it was recorded.
+type reply struct {
+	StatusCode int
+	Header     http.Header
+	Body       io.Reader
+	cookies    []*http.Cookie
+}
+
+func ask(t *testing.T, method, url string, change func(*http.Request)) reply {
 	t.Helper()
 	h := Handler(Config{Base: "http://127.0.0.1:8080", Sales: []string{"demo"}, Mint: func(buyer string) (string, error) { return "token of " + buyer, nil }})
 	r := httptest.NewRequest(method, url, nil)
@@ -18,7 +27,9 @@ func ask(t *testing.T, method, url string, change func(*http.Request)) *http.Res
 	}
 	w := httptest.NewRecorder()
 	h.ServeHTTP(w, r)
-	return w.Result()
+	res := w.Result()
+	defer func() { _ = res.Body.Close() }()
+	return reply{w.Code, w.Header(), w.Body, res.Cookies()}
 }
 
 func TestPagesRunNoScriptOfAnybodyElse(t *testing.T) {
@@ -68,10 +79,10 @@ func TestAVisitorStaysTheSameBuyerAndNobodyElse(t *testing.T) {
 			}
 		})
 		var v struct{ Buyer, Token string }
-		if err := json.NewDecoder(res.Body).Decode(&v); err != nil || v.Token != "token of "+v.Buyer || len(res.Cookies()) != 1 {
-			t.Fatalf("%v %+v %v", err, v, res.Cookies())
+		if err := json.NewDecoder(res.Body).Decode(&v); err != nil || v.Token != "token of "+v.Buyer || len(res.cookies) != 1 {
+			t.Fatalf("%v %+v %v", err, v, res.cookies)
 		}
-		return v.Buyer, res.Cookies()[0]
+		return v.Buyer, res.cookies[0]
 	}
 	ann, hers := session()
 	if !hers.HttpOnly || hers.SameSite != http.SameSiteStrictMode || hers.Path != "/shop/" {

@@ -69,7 +69,7 @@ func (r *runner) finish() {
 	for status, n := range r.counts {
 		r.res.Answers[strconv.Itoa(status)] = n
 	}
-	r.res.Latency, r.res.Second, r.res.Lateness = summary(r.latency), summary(r.second), summary(r.late)
+	r.res.Latency, r.res.Second, r.res.Lateness = Summary(r.latency), Summary(r.second), Summary(r.late)
 }
 
 func clip(b []byte) []byte { return b[:min(len(b), 300)] }

@@ -81,13 +81,15 @@ type Result struct {
 // Latency is in microseconds.
 type Latency struct {
 	N    int64   `json:"n"`
+	Mean float64 `json:"mean_us"`
 	P50  float64 `json:"p50_us"`
 	P99  float64 `json:"p99_us"`
 	P999 float64 `json:"p999_us"`
 	Max  float64 `json:"max_us"`
 }
 
-func summary(h *hdrhistogram.Histogram) Latency {
+// Summary sums a histogram of microseconds up.
+func Summary(h *hdrhistogram.Histogram) Latency {
 	at := func(q float64) float64 { return float64(h.ValueAtQuantile(q)) }
-	return Latency{N: h.TotalCount(), P50: at(50), P99: at(99), P999: at(99.9), Max: float64(h.Max())}
+	return Latency{N: h.TotalCount(), Mean: h.Mean(), P50: at(50), P99: at(99), P999: at(99.9), Max: float64(h.Max())}
 }

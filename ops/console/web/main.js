@@ -3,12 +3,15 @@
 import { $, el, put, mark, seconds } from './dom.js'
 import { ask, watch, token, keepToken, dropToken } from './stream.js'
 import * as panels from './panels.js'
+import * as hands from './hands.js'
+import * as orders from './orders.js'
 
 const staleAfter = 2000 // ms
 const keepPoints = 300
 
 const now = { live: null, points: [], sale: '', me: null, arrived: 0, offset: null, stop: null }
 
+const at = () => ({ live: now.live, sale: chosen(), me: now.me })
 const chosen = () => now.live?.sales.find((s) => s.sale === now.sale)
 
 // The server's clock as this machine would read it. Clocks that differ by less than a
@@ -30,6 +33,7 @@ function draw() {
   panels.needs(live)
   panels.hot(live, sale)
   panels.events(live)
+  hands.refresh(at)
 }
 
 // choose keeps the list of sales, and looks at the one that matters most at first.
@@ -42,7 +46,7 @@ function choose(live) {
   }
   if (!ids.includes(now.sale)) {
     const rank = { open: 0, paused: 1, draining: 2, armed: 3, draft: 4, closed: 5 }
-    now.sale = [...live.sales].sort((a, b) => rank[a.state] - rank[b.state])[0]?.sale || ''
+    now.sale = [...live.sales].sort((a, b) => rank[a.state] - rank[b.state] || (b.units?.stock ?? 0) - (a.units?.stock ?? 0))[0]?.sale || ''
   }
   if (list.value !== now.sale) list.value = now.sale
 }
@@ -132,6 +136,8 @@ document.addEventListener('keydown', (e) => {
   if (e.key === '/') { e.preventDefault(); $('query').focus() }
   if (e.key === 't') $('theme').click()
 })
+hands.make(at)
+orders.make(at)
 setInterval(tick, 200)
 if (token()) open()
 else $('token').focus()

@@ -28,7 +28,7 @@ export function verdict(live, now) {
   for (const [name, by] of [['oversold', fast], ['lost', full], ['drift', fast], ['unpaid', full]]) {
     const tile = document.querySelector(`#zeros [data-testid="${name}"]`)
     put(tile.firstChild, by === null ? none : count(p[name]))
-    const old = by === null || by > (by === fast ? fastOld : Math.max(fullOld, (p.full_took_ms || 0) / 5))
+    const old = by === null || by > (by === fast ? fastOld : Math.max(fullOld, (p.full_took_ms || 0) * 0.025))
     mark(tile, 'is', p[name] > 0 ? 'bad' : old ? 'old' : 'good')
   }
   put($('proof-fast'), fast === null ? 'not yet' : ago(fast))
@@ -83,7 +83,7 @@ export function funnel(live, points) {
   })
   lines($('plot-flow'), points, [
     { name: 'asked', kind: 'a', of: (p) => p.asked }, { name: 'held', kind: 'b', of: (p) => p.held }, { name: 'sold', kind: 'c', of: (p) => p.sold },
-  ], 54, span, 'asked, held and sold per second', rate)
+  ], 100, span, 'asked, held and sold per second', rate)
 }
 
 export function control(live, sale, points) {
@@ -116,7 +116,7 @@ export function control(live, sale, points) {
   })
   const id = sale?.sale
   lines($('plot-left'), points, [{ name: 'available', kind: 'a', of: (p) => p.left?.[id] }].concat(r ? [{ name: 'in line', kind: 'b', of: (p) => p.waiting?.[id] }] : []),
-    54, span, 'available units' + (r ? ' and buyers in line' : ''), short)
+    120, span, 'available units' + (r ? ' and buyers in line' : ''), short)
 }
 
 const brief = (v) => seconds(v).replace(/ min.*/, ' min')
@@ -146,7 +146,7 @@ export function latency(live, points) {
   })
   lines($('plot-latency'), points, [
     { name: 'reserve p99', kind: 'a', of: (p) => p.p99?.reserve }, { name: 'gate call p99', kind: 'c', of: (p) => p.p99?.['gate call'] }, { name: 'checkout p99', kind: 'b', of: (p) => p.p99?.checkout },
-  ], 54, span, 'latency over time', seconds)
+  ], 130, span, 'latency over time', seconds)
 }
 
 const unit = { seconds, share: percent, count, per_second: rate }
