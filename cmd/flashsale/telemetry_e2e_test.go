@@ -72,7 +72,7 @@ func TestAPurchaseIsOneTraceFromTheRequestToTheCapture(t *testing.T) {
 	}
 	order := api.checkout(ann, id, "pay", "pm_card_visa", header...).must(t, 201).text("id")
 
-	all := stepsOf(t, tracedID, []string{"write order", "capture", "wait for the record", "publish"}, front, back)
+	all := stepsOf(t, tracedID, []string{"write order", "capture", "payments worker: capture", "wait for the record", "publish"}, front, back)
 	tree := map[string]*telemetry.Branch{}
 	roots := telemetry.Tree(all, tracedID)
 	walk(roots, "caller", tree)
