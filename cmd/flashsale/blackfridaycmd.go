@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 
 	"github.com/flashsale-engine/flashsale/loadtest"
@@ -52,13 +51,5 @@ func (c *blackFridayCmd) Run(w *world) error {
 	if err := c.keep("Black Friday, rehearsed", report); err != nil {
 		return err
 	}
-	if c.JSON {
-		err = printJSON(w.stdout, report)
-	} else {
-		_, err = fmt.Fprint(w.stdout, report)
-	}
-	if err == nil && !report.Pass {
-		err = fail(exitFound, "the run failed")
-	}
-	return err
+	return judged(w, c.JSON, report, report.Pass)
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"fmt"
 	"os"
 	"time"
 
@@ -48,15 +47,7 @@ func (c *crowdCmd) Run(w *world) error {
 	if err := c.keep(report); err != nil {
 		return err
 	}
-	if c.JSON {
-		err = printJSON(w.stdout, report)
-	} else {
-		_, err = fmt.Fprint(w.stdout, report)
-	}
-	if err == nil && !report.Pass {
-		err = fail(exitFound, "the run failed")
-	}
-	return err
+	return judged(w, c.JSON, report, report.Pass)
 }
 
 // keep writes picture and summary, also of a run that failed.

@@ -66,17 +66,11 @@ func (c *holdExtendCmd) Run(w *world) error {
 
 type saleImportCmd struct {
 	Admin
-	File     string        `arg:"" help:"CSV with the header sku,title,unit_price,stock; - for stdin."`
-	Sale     string        `help:"The sale's id." required:""`
-	Name     string        `help:"Its name; default: a draft that is there keeps its terms." placeholder:"TEXT"`
-	Currency string        `help:"ISO 4217 code." default:"USD"`
-	Opens    string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
-	Closes   string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
-	HoldTTL  time.Duration `help:"How long a hold lasts." default:"2m"`
-	HoldCap  time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
-	Limit    int           `help:"Units per buyer." default:"2"`
-	Shards   int           `help:"Slices of the stock." default:"1"`
-	DryRun   bool          `help:"Check all of it, and change nothing."`
+	File      string `arg:"" help:"CSV with the header sku,title,unit_price,stock; - for stdin."`
+	Sale      string `help:"The sale's id." required:""`
+	Name      string `help:"Its name; default: a draft that is there keeps its terms." placeholder:"TEXT"`
+	saleTerms `embed:""`
+	DryRun    bool `help:"Check all of it, and change nothing."`
 }
 
 func (c *saleImportCmd) Run(w *world) error {
@@ -95,7 +89,7 @@ func (c *saleImportCmd) Run(w *world) error {
 	}
 	body := map[string]any{"csv": string(text), "dry_run": c.DryRun}
 	if c.Name != "" {
-		terms, err := (&saleCreateCmd{Name: c.Name, Currency: c.Currency, Opens: c.Opens, Closes: c.Closes, HoldTTL: c.HoldTTL, HoldCap: c.HoldCap, Limit: c.Limit, Shards: c.Shards}).terms()
+		terms, err := c.terms(c.Name)
 		if err != nil {
 			return err
 		}

@@ -118,17 +118,20 @@ func (c *loadtestCmd) Run(w *world) error {
 	if err := c.keep("Load test of "+c.Sale, report); err != nil {
 		return err
 	}
-	if c.JSON {
-		if err := printJSON(w.stdout, report); err != nil {
-			return err
-		}
-	} else if _, err := fmt.Fprint(w.stdout, report.String()); err != nil {
-		return err
+	return judged(w, c.JSON, report, err == nil && report.Pass)
+}
+
+// judged prints a run's report, and its verdict is the exit status.
+func judged(w *world, asJSON bool, report fmt.Stringer, pass bool) (err error) {
+	if asJSON {
+		err = printJSON(w.stdout, report)
+	} else {
+		_, err = fmt.Fprint(w.stdout, report)
 	}
-	if err != nil || !report.Pass {
-		return fail(exitFound, "the run failed")
+	if err == nil && !pass {
+		err = fail(exitFound, "the run failed")
 	}
-	return nil
+	return err
 }
 
 // verify asks the engine for the four zeros; findings are its error.

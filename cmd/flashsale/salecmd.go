@@ -25,18 +25,23 @@ type saleCmd struct {
 	Queue  saleQueueCmd  `cmd:"" help:"Show the waiting room of a sale, cap its rate, stop its front, or let it go on."`
 }
 
+// saleTerms are what a sale has beside its name and its items.
+type saleTerms struct {
+	Currency string        `help:"ISO 4217 code." default:"USD"`
+	Opens    string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
+	Closes   string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
+	HoldTTL  time.Duration `help:"How long a hold lasts." default:"2m"`
+	HoldCap  time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
+	Limit    int           `help:"Units per buyer." default:"2"`
+	Shards   int           `help:"Slices of the stock, each in a hash slot of its own: 1 to 64." default:"1"`
+}
+
 type saleCreateCmd struct {
 	Admin
-	Sale           string        `arg:"" help:"The sale's id."`
-	Name           string        `help:"Its name." placeholder:"TEXT"`
-	Currency       string        `help:"ISO 4217 code." default:"USD"`
-	Opens          string        `help:"When it opens by the clock, RFC 3339." placeholder:"TIME"`
-	Closes         string        `help:"When it ends by the clock, RFC 3339." placeholder:"TIME"`
-	HoldTTL        time.Duration `help:"How long a hold lasts." default:"2m"`
-	HoldCap        time.Duration `help:"Absolute life of a hold, payment included." default:"10m"`
-	Limit          int           `help:"Units per buyer." default:"2"`
-	Shards         int           `help:"Slices of the stock, each in a hash slot of its own: 1 to 64." default:"1"`
-	Item           []string      `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
+	Sale           string `arg:"" help:"The sale's id."`
+	Name           string `help:"Its name." placeholder:"TEXT"`
+	saleTerms      `embed:""`
+	Item           []string `help:"SKU=STOCK@PRICE[:TITLE], price in minor units; repeatable." placeholder:"ITEM" sep:"none"`
 	admissionFlags `embed:""`
 	File           string `help:"Take the whole body from this JSON file instead (- for stdin)." placeholder:"FILE"`
 	DryRun         bool   `help:"Print what would be sent, and send nothing."`
@@ -74,7 +79,11 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 		}
 		return body, nil
 	}
-	body, err := c.terms()
+	name := c.Name
+	if name == "" {
+		name = c.Sale
+	}
+	body, err := c.terms(name)
 	if err != nil {
 		return nil, err
 	}
@@ -95,11 +104,8 @@ func (c *saleCreateCmd) body() (map[string]any, error) {
 }
 
 // terms are the body but for its items.
-func (c *saleCreateCmd) terms() (map[string]any, error) {
-	body := map[string]any{"name": c.Name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit, "shards": c.Shards}
-	if c.Name == "" {
-		body["name"] = c.Sale
-	}
+func (c *saleTerms) terms(name string) (map[string]any, error) {
+	body := map[string]any{"name": name, "currency": c.Currency, "hold_ttl": c.HoldTTL.String(), "hold_cap": c.HoldCap.String(), "per_buyer_limit": c.Limit, "shards": c.Shards}
 	for field, text := range map[string]string{"opens_at": c.Opens, "closes_at": c.Closes} {
 		if text == "" {
 			continue
