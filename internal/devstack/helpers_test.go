@@ -21,7 +21,8 @@ func TestMain(m *testing.M) {
 	if os.Getenv(helperEnv) != "" {
 		os.Exit(helper())
 	}
-	goleak.VerifyTestMain(m)
+	// The client of a Redis that was killed looks once a second if it may give up.
+	goleak.VerifyTestMain(m, goleak.IgnoreAnyFunction("github.com/redis/go-redis/v9/internal/pool.(*ConnPool).tryDial"))
 }
 
 var off = Spec{Mode: Off}
