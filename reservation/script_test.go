@@ -136,7 +136,8 @@ func TestAReplyToACrowdNamesOnlyWhatIsNoNewHold(t *testing.T) {
 
 func TestAHoldThatNobodyWaitsForIsQueuedWithoutGarbage(t *testing.T) {
 	s, r := bigSale(1), oneUnit(1)
-	g := &Gate{opt: Options{MaxQueue: maxBatch}, lanes: map[laneKey]*lane{}}
+	m, _ := newMetrics(nil)
+	g := &Gate{opt: Options{MaxQueue: maxBatch}, metrics: m, lanes: map[laneKey]*lane{}}
 	g.soldOut = newSoldOut(g, 0)
 	l := g.lane(s, 0)
 	l.drains = 2 // as if: nobody is to be started
