@@ -105,7 +105,8 @@ func TestWhoeverTampersWithTheLedgersIsFoundAndNamed(t *testing.T) {
 			"row_changed stock/3, row_changed stock/5"},
 		"a truncated end":            {[]string{`DELETE FROM money_ledger WHERE id > 10`}, "row_deleted money/11, row_deleted money/12"},
 		"everything gone":            {[]string{`DELETE FROM audit_log`}, "row_deleted audit/1"},
-		"a seal made to fit the lie": {[]string{`UPDATE ledger_seals SET rows = rows - 1 WHERE no = 1`}, "seal_changed stock/0"},
+		// Which ledger the first seal is of depends on what else the server runs: whose transactions hold which rows back.
+		"a seal made to fit the lie": {[]string{`UPDATE ledger_seals SET rows = rows - 1 WHERE no = (SELECT min(no) FROM ledger_seals WHERE ledger = 'stock')`}, "seal_changed stock/0"},
 		"a seal that is gone":        {[]string{`DELETE FROM ledger_seals WHERE no = 2`}, "seal_missing /0"},
 		"the guard asleep":           {[]string{`ALTER TABLE money_ledger DISABLE TRIGGER money_ledger_append_only`}, "guard_missing money_ledger/0"},
 		"one change, one deletion, one insertion": {[]string{`UPDATE money_ledger SET actor = 'x' WHERE id = 1`, `DELETE FROM money_ledger WHERE id = 2`,
