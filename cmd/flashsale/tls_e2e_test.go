@@ -56,9 +56,10 @@ func TestANodeSpeaksTLSFromItsFirstMomentOn(t *testing.T) {
 		t.Fatalf("it says it is at %s and %s", p.ready.API, p.ready.Admin)
 	}
 	for _, door := range []string{api, admin} {
-		if status, h, err := get(before, door+"/readyz"); status != 200 || h.Get("Strict-Transport-Security") == "" {
-			t.Errorf("%s: %d %v %v", door, status, h, err)
-		}
+		eventually(t, "the door is open", func() (bool, string) {
+			status, h, err := get(before, door+"/readyz")
+			return status == 200 && h.Get("Strict-Transport-Security") != "", fmt.Sprint(status, h, err)
+		})
 		if status, _, _ := get(before, strings.Replace(door, "https", "http", 1)+"/healthz"); status == 200 {
 			t.Errorf("%s speaks plain HTTP, too", door)
 		}

@@ -167,6 +167,23 @@ func TestTheClosedLoopCountsWhatTheServerCounts(t *testing.T) {
 	}
 }
 
+func TestAClosedLoopGoesOnUntilSomethingHasCome(t *testing.T) {
+	s := spec(Reserve)
+	began, slow := time.Now(), 3*s.Window/2 // all are asked at once, and nobody is answered within the window
+	s.Addr = shop(t, func(w http.ResponseWriter, r *http.Request) {
+		select {
+		case <-time.After(slow - time.Since(began)):
+		case <-r.Context().Done():
+		}
+		w.WriteHeader(201)
+		_, _ = io.WriteString(w, `{"state":"held"}`)
+	})
+	r, err := Run(s, tokens(t, s.Buyers))
+	if err != nil || r.Good == 0 || r.Seconds <= s.Window.Seconds() || r.Rate != float64(r.Good)/r.Seconds {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
 func TestAWrongAnswerIsNotCountedAsSpeed(t *testing.T) {
 	var n atomic.Int64
 	s := spec(Reserve)

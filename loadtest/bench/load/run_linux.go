@@ -137,12 +137,14 @@ func (r *runner) close() {
 	_ = unix.Close(r.epoll)
 }
 
-// run is the loop.
+// run is the loop. A closed loop to which nothing good has come by the end of its
+// window goes on for another: a machine that is starved is slow, not broken, and
+// the result says how long it was.
 func (r *runner) run() error {
 	s := r.spec
 	dice := rand.New(rand.NewPCG(s.Seed, 1)) //nolint:gosec // arrivals that can be drawn again
 	events := make([]unix.EpollEvent, 512)
-	begin, end := s.Lead, s.Lead+s.Window
+	begin, end, window := s.Lead, s.Lead+s.Window, s.Window
 	r.base = time.Now()
 	var next, now time.Duration
 	var cpuBegin float64
@@ -158,6 +160,9 @@ func (r *runner) run() error {
 		now = time.Since(r.base)
 		if !started && now >= begin {
 			started, cpuBegin = true, processorSeconds()
+		}
+		if now >= end && s.Rate == 0 && r.res.Good+r.res.Bad == 0 && now < s.Lead+s.Patience {
+			s.Window, end = s.Window+window, end+window
 		}
 		if now >= end && !r.stopped {
 			r.stopped = true
