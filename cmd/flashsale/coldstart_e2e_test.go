@@ -64,7 +64,10 @@ func TestANodeThatIsStartedWhileABackendIsAwaySaysSoAndGoesToWorkWhenItComes(t *
 			at.turn(end)
 			p.awaitReady()
 			for _, door := range []string{p.ready.API, p.ready.Admin} {
-				send("GET", door+"/readyz", "", "", "").must(t, 200)
+				eventually(t, "the door is open", func() (bool, string) {
+					got := send("GET", door+"/readyz", "", "", "")
+					return got.Status == 200, got.Raw
+				})
 			}
 			sale := "drop-" + strings.ToLower(what)
 			p.sale(sale, 1, 1, "4m")
