@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -53,11 +52,9 @@ func ServeLoad(in io.Reader, out io.Writer) error {
 	})
 }
 
-// driveGate sends waves of Callers holds, two in turns: the next call is there
-// when Redis has done one, as it is on a busy gate, and Redis need not be woken
-// for it. The process has one processor, so a wave queues up before the gate's
-// goroutine takes it: a call carries about as many holds as a wave has per
-// shard. How many it really were, Redis says.
+// driveGate sends waves of Callers holds. The process has one processor, so a
+// wave queues up before the gate's goroutine takes it: a call carries about as
+// many holds as a wave has per shard. How many it really were, Redis says.
 func driveGate(ctx context.Context, spec gateSpec) (out gateResult, err error) {
 	sale := &engine.Sale{No: 4_000_000_000, ID: "bench", Name: "bench", Currency: "USD", Epoch: 1, State: engine.SaleOpen, PerBuyerLimit: 1,
 		HoldTTL: time.Hour, HoldCap: 2 * time.Hour, Shards: spec.Shards}
@@ -75,42 +72,56 @@ func driveGate(ctx context.Context, spec gateSpec) (out gateResult, err error) {
 	if err := gate.Create(ctx, sale); err != nil {
 		return out, err
 	}
-	var next, refused atomic.Uint64
-	var failed atomic.Pointer[error]
-	hold := func(n uint64) {
-		who := n
-		wantsNo := spec.Refuse > 1 && n%uint64(spec.Refuse) == uint64(spec.Refuse)-1
-		if wantsNo {
-			who--
-		}
-		_, err := gate.Hold(ctx, sale, request(who, n, spec.SKUs))
-		// The buyer's two holds may change places within a wave: one of them is refused.
-		if engine.CodeOf(err) == engine.CodeBuyerLimit && spec.Refuse > 1 {
-			refused.Add(1)
-		} else if err != nil {
-			failed.Store(&err)
-		}
+	var next, refused uint64
+	var wave sync.WaitGroup
+	var failed error
+	var mu sync.Mutex
+	work := make([]chan uint64, spec.Callers)
+	for i := range work {
+		work[i] = make(chan uint64)
+		go func() {
+			for n := range work[i] {
+				who := n
+				wantsNo := spec.Refuse > 1 && n%uint64(spec.Refuse) == uint64(spec.Refuse)-1
+				if wantsNo {
+					who--
+				}
+				_, err := gate.Hold(ctx, sale, request(who, n, spec.SKUs))
+				// The buyer's two holds may change places within a wave: one of them is refused.
+				if engine.CodeOf(err) == engine.CodeBuyerLimit && spec.Refuse > 1 {
+					mu.Lock()
+					refused++
+					mu.Unlock()
+				} else if err != nil {
+					mu.Lock()
+					failed = err
+					mu.Unlock()
+				}
+				wave.Done()
+			}
+		}()
 	}
+	defer func() {
+		for _, w := range work {
+			close(w)
+		}
+	}()
 	began := time.Now()
-	more := func() (from uint64, ok bool) {
-		if failed.Load() != nil || ctx.Err() != nil || spec.Holds == 0 && time.Since(began) >= spec.Window {
-			return 0, false
+	for failed == nil && ctx.Err() == nil {
+		if spec.Holds > 0 && next >= uint64(spec.Holds) || spec.Holds == 0 && time.Since(began) >= spec.Window {
+			break
 		}
-		from = next.Load()
-		if spec.Holds > 0 && from >= uint64(spec.Holds) {
-			return 0, false
+		wave.Add(len(work))
+		for _, w := range work {
+			w <- next
+			next++
 		}
-		return next.Add(uint64(spec.Callers)) - uint64(spec.Callers), true
+		wave.Wait()
 	}
-	var waves sync.WaitGroup
-	for range 2 {
-		waves.Go(func() { inWaves(spec.Callers, more, hold) })
+	if failed != nil {
+		return out, failed
 	}
-	waves.Wait()
-	if err := failed.Load(); err != nil {
-		return out, *err
-	}
-	out = gateResult{Accepted: next.Load() - refused.Load(), Refused: refused.Load(), Seconds: time.Since(began).Seconds()}
+	out = gateResult{Accepted: next - refused, Refused: refused, Seconds: time.Since(began).Seconds()}
 	counters, err := gate.Counters(ctx, sale)
 	if err != nil {
 		return out, err
@@ -125,29 +136,6 @@ func driveGate(ctx context.Context, spec gateSpec) (out gateResult, err error) {
 		return out, fmt.Errorf("bench: %d holds were accepted, the gate counts %d", out.Accepted, out.Held)
 	}
 	return out, ctx.Err()
-}
-
-// inWaves has n callers do one thing each, all at once, as long as there is more.
-func inWaves(n int, more func() (uint64, bool), do func(uint64)) {
-	var wave sync.WaitGroup
-	work := make([]chan uint64, n)
-	for i := range work {
-		work[i] = make(chan uint64)
-		defer close(work[i])
-		go func() {
-			for x := range work[i] {
-				do(x)
-				wave.Done()
-			}
-		}()
-	}
-	for from, ok := more(); ok; from, ok = more() {
-		wave.Add(n)
-		for i, w := range work {
-			w <- from + uint64(i)
-		}
-		wave.Wait()
-	}
 }
 
 // request makes the n-th hold, by a buyer whose key is as spread as a hash is.
