@@ -30,7 +30,7 @@ demo: ## install what is missing, start everything, seed a sale, print the URLs
 test: ## vet, then all tests with the race detector on real Redis, Postgres and Kafka
 	@scripts/deps.sh
 	$(GO) vet ./...
-	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -timeout 30m $(PKG)
+	$(GO) run ./internal/devstack/cmd/devstack -- $(GO) tool gotestsum --format standard-quiet -- -race -count=1 -parallel 4 -timeout 30m $(PKG)
 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
@@ -129,9 +129,9 @@ bench: build ## the hot path beside its limits and other ways, as ratios (ARGS="
 	bin/flashsale bench $(ARGS)
 
 .PHONY: capacity
-capacity: build ## measures a ladder of loads with a real Kafka and fits bin/model.json, for `flashsale capacity plan --model`: minutes
+capacity: build ## measures a ladder of loads with a real Kafka, twelve times, and fits bin/model.json, for `flashsale capacity plan --model`: 9 minutes
 	@scripts/deps.sh
-	bin/flashsale capacity fit --kafka --model bin/model.json --rungs bin/rungs.json $(ARGS)
+	bin/flashsale capacity fit --kafka --turns 12 --model bin/model.json --rungs bin/rungs.json $(ARGS)
 
 .PHONY: k6
 k6: build ## k6 scenarios against the engine on real parts, verified: ARGS=smoke, flash-sale, …, all (builds k6 once)

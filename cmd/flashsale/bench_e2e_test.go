@@ -10,6 +10,7 @@ import (
 // measures, checks and reports. Its figures are not looked at: they are of a
 // test binary on a busy machine.
 func TestAQuickBenchmarkMeasuresAndChecksItself(t *testing.T) {
+	t.Parallel()
 	// Purchases have tests of their own, and a window of seconds is too short
 	// for them beside the other packages' tests.
 	const only = "plaintext,reserve,naive,soldout,pg_update,reserve_release,gate,bytes,order_single,order_pipelined,order_batch,order_copy"

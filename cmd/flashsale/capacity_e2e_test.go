@@ -12,6 +12,7 @@ import (
 // A tiny ladder on real parts: its figures are of a test binary on a busy machine,
 // so that they are there is all that is looked at.
 func TestATinyLadderGivesAModel(t *testing.T) {
+	t.Parallel()
 	rungs := filepath.Join(t.TempDir(), "rungs.json")
 	out, errs, status := command(t, "capacity", "fit", "--quick", "--json", "--rungs", rungs)
 	var m capacity.Model
