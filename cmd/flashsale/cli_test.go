@@ -35,6 +35,11 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"postgres-url":       func(_ *Settings, b *Backends) { b.PostgresURL = "" },
 		"kafka-brokers":      func(_ *Settings, b *Backends) { b.KafkaBrokers = "nowhere" },
 		"writer-batch":       func(s *Settings, _ *Backends) { s.WriterBatch = 0 },
+		`payment-return-url: ReturnURL "javascript:alert(1)"`: func(s *Settings, _ *Backends) { s.PaymentReturnURL = "javascript:alert(1)" },
+		`payment-return-url: ReturnURL "/done"`:               func(s *Settings, _ *Backends) { s.PaymentReturnURL = "/done" },
+		"payment-return-url: nobody comes back": func(s *Settings, _ *Backends) {
+			s.PaymentReturnURL, s.PaymentURL, s.StripeKey, s.StripeReturnURL = "https://shop.example/", "", "sk_test_x", "https://shop.example/"
+		},
 		"stripe-return-url":  func(s *Settings, _ *Backends) { s.StripeKey = "sk_test_x" },
 		"say who takes what": func(s *Settings, _ *Backends) { s.StripeKey, s.StripeReturnURL = "sk_test_x", "https://shop.example/" },
 		"is not set up":      func(s *Settings, _ *Backends) { s.PaymentRoute = []string{"stripe"} },
