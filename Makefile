@@ -151,6 +151,10 @@ stripe-mock: ## our requests to Stripe against stripe-mock, which knows every pa
 compose-check: ## check docker-compose.yml against the Compose specification, without Docker
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
 
+.PHONY: otlp-check
+otlp-check: build ## our spans of a purchase, read by the OpenTelemetry Collector's own OTLP receiver (downloads its modules once)
+	cd tools/otlpcheck && OTLP_ENGINE=$(CURDIR)/bin/flashsale $(GO) test -mod=readonly -count=1 -timeout 5m $(ARGS) .
+
 .PHONY: e2e
 e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
 	@scripts/deps.sh e2e

@@ -106,6 +106,8 @@ type GateHolds interface {
 	// lives as long, is given as it is, with Replayed set. CodeNotFound,
 	// CodeGateFrozen.
 	Extend(ctx context.Context, s *Sale, id ReservationID, until time.Time) (Hold, error)
+	// Release is that of Gate.
+	Release(ctx context.Context, s *Sale, id ReservationID) (Hold, error)
 }
 
 // GateShards is what concerns the shards of a sale among each other. Gate.Hold

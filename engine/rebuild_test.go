@@ -255,6 +255,27 @@ func TestAPaymentThatDoesNotKnowItsLinesHasWhatTheGateRemembers(t *testing.T) {
 	}
 }
 
+func TestAPaymentKeepsTheEndThatTheGateRemembers(t *testing.T) {
+	later := time.UnixMilli(TimeZero + 9000)
+	hold := func(n byte, state ReservationState, lines ...Line) Hold {
+		return Hold{ID: ReservationID{Sale: 1, Created: TimeZero + int64(n), Buyer: BuyerKey{n}}, State: state, Lines: lines}
+	}
+	p := newRebuildPlan(aSale())
+	for _, h := range []Hold{hold(1, Accepted, Line{0, 1}), hold(2, Paying, Line{0, 1}), hold(3, Paying, Line{0, 1}), hold(4, Paying)} {
+		p.live(h)
+	}
+	for _, h := range []Hold{hold(1, Held, Line{0, 1}), hold(2, Held, Line{0, 1}), hold(4, Held, Line{0, 1}), hold(5, Held, Line{0, 1})} {
+		h.ExpiresAt = later
+		p.remains(h)
+	}
+	for _, h := range p.holds() {
+		knows := h.ID.Buyer[0] == 2 || h.ID.Buyer[0] == 4 // of 3 the gate remembers nothing; the others are not being paid for
+		if h.OwnEnd.IsZero() == knows || knows && !h.OwnEnd.Equal(later) {
+			t.Errorf("%+v", h)
+		}
+	}
+}
+
 func TestHowLongBuyersAreToldToWait(t *testing.T) {
 	now := time.Unix(1000, 0)
 	for _, c := range []struct {

@@ -1,6 +1,9 @@
 package engine
 
-import "slices"
+import (
+	"slices"
+	"time"
+)
 
 // rebuildPlan is what a shard will hold after its rebuild: all orders, then
 // unfinished payments, then the holds that the gate remembers, the oldest first,
@@ -10,8 +13,9 @@ type rebuildPlan struct {
 	known map[nonceKey]bool
 
 	sold []Hold
-	soft []Hold // paying ones before held ones, the oldest of each first
-	mute []Hold // paying ones that do not know their lines
+	soft []Hold                 // paying ones before held ones, the oldest of each first
+	mute []Hold                 // paying ones that do not know their lines
+	ends map[nonceKey]time.Time // the gate's deadlines: an operator may have set later ones than the terms do
 
 	accepted, paying, kept, lost int
 }
@@ -23,7 +27,7 @@ type nonceKey struct {
 }
 
 func newRebuildPlan(s *Sale) *rebuildPlan {
-	p := &rebuildPlan{known: map[nonceKey]bool{}}
+	p := &rebuildPlan{known: map[nonceKey]bool{}, ends: map[nonceKey]time.Time{}}
 	if s.Shards <= 1 { // else it depends on transfers
 		p.room = make(map[uint16]int64, len(s.Items))
 		for _, it := range s.Items {
@@ -59,6 +63,7 @@ func (p *rebuildPlan) live(h Hold) {
 // counts for more: it may have been paid since.
 func (p *rebuildPlan) remains(h Hold) {
 	key := nonceKey{h.ID.Buyer, h.ID.Nonce}
+	p.ends[key] = h.ExpiresAt
 	if p.known[key] {
 		return
 	}
@@ -121,4 +126,12 @@ func (p *rebuildPlan) drop(n int) bool {
 	return true
 }
 
-func (p *rebuildPlan) holds() []Hold { return slices.Concat(p.sold, p.soft) }
+func (p *rebuildPlan) holds() []Hold {
+	out := slices.Concat(p.sold, p.soft)
+	for i := range out {
+		if h := &out[i]; h.State == Paying {
+			h.OwnEnd = p.ends[nonceKey{h.ID.Buyer, h.ID.Nonce}]
+		}
+	}
+	return out
+}

@@ -21,6 +21,7 @@ type Hold struct {
 	Attempts  int              // payment attempts begun
 	Fence     Fence            // the last attempt begun; zero if none
 	Replayed  bool             // the call repeated an earlier one and changed nothing
+	OwnEnd    time.Time        // of a paying one that a rebuild puts back: its deadline once it is returned; zero: by its sale's terms
 }
 
 // Reservation is what a buyer sees.

@@ -35,3 +35,28 @@ func (s *Server) extendHolds(w http.ResponseWriter, r *http.Request) error {
 	reply(w, http.StatusOK, map[string]any{"dry_run": b.DryRun, "until": out.Until, "live": out.Live, "extended": out.Extended, "capped": out.Capped})
 	return nil
 }
+
+// releaseHold gives a held reservation back to stock.
+func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
+	id, ok := engine.ParseReservationID(r.PathValue("id"))
+	if !ok {
+		return engine.E(engine.CodeNotFound, "no such reservation: %q", r.PathValue("id"))
+	}
+	var b struct {
+		Reason string `json:"reason"`
+	}
+	if err := decode(w, r, &b); err != nil {
+		return err
+	}
+	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
+		return engine.E(engine.CodeInvalidRequest, "reason: say why the hold is released, in 1 to 200 bytes").With("field", "reason")
+	}
+	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
+	h, err := s.Lifecycle.ReleaseHold(r.Context(), id, act)
+	if err != nil {
+		return err
+	}
+	s.Log.InfoContext(r.Context(), "hold released by an operator", "reservation", id.String(), "actor", act.Actor, "reason", act.Reason)
+	reply(w, http.StatusOK, map[string]any{"id": id.String(), "state": h.State})
+	return nil
+}

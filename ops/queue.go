@@ -54,8 +54,8 @@ func admissionView(a *engine.Admission) *admissionBody {
 	return b
 }
 
-// queueView is a waiting room as operators see it.
-type queueView struct {
+// Queue is a waiting room as operators see it.
+type Queue struct {
 	Sale     string           `json:"sale"`
 	State    string           `json:"state"`
 	Sales    engine.SaleState `json:"sale_state"`
@@ -124,7 +124,7 @@ func (s *Server) showQueue(w http.ResponseWriter, r *http.Request, sale *engine.
 		return err
 	}
 	a := sale.Admission
-	reply(w, http.StatusOK, queueView{Sale: sale.ID, State: v.State, Sales: sale.State, Epoch: a.Epoch, OpensAt: timeOrNone(v.OpensAt), OpenedAt: timeOrNone(v.OpenedAt), N: orNone(v.N),
+	reply(w, http.StatusOK, Queue{Sale: sale.ID, State: v.State, Sales: sale.State, Epoch: a.Epoch, OpensAt: timeOrNone(v.OpensAt), OpenedAt: timeOrNone(v.OpenedAt), N: orNone(v.N),
 		Front: v.Front, Rate: v.Rate, Limit: v.Limit, Reach: orNone(v.Reach), Joined: v.Joined, Waiting: v.Joined - v.Claimed - v.Left - v.Lapsed, Claimed: v.Claimed, Left: v.Left, Lapsed: v.Lapsed,
 		Inside: v.Inside, Took: v.Took, Units: v.Units, Gone: v.Gone, RateCap: a.RateCap, Paused: a.Paused, Runner: v.Runner, Now: v.Now})
 	return nil

@@ -242,29 +242,6 @@ func (s *Server) listHolds(w http.ResponseWriter, r *http.Request) error {
 	})
 }
 
-func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
-	id, ok := engine.ParseReservationID(r.PathValue("id"))
-	if !ok {
-		return engine.E(engine.CodeNotFound, "no reservation %q", r.PathValue("id"))
-	}
-	sales, err := s.Lifecycle.Store.List(r.Context())
-	if err != nil {
-		return err
-	}
-	for _, sale := range sales {
-		if sale.No == id.Sale {
-			h, err := s.Gate.Release(r.Context(), sale, id)
-			if err != nil {
-				return err
-			}
-			s.Log.Info("hold released by an operator", "reservation", id.String(), "actor", actor(r))
-			reply(w, http.StatusOK, map[string]any{"id": id.String(), "state": h.State})
-			return nil
-		}
-	}
-	return engine.E(engine.CodeNotFound, "no reservation %s", id)
-}
-
 func (s *Server) getOrder(w http.ResponseWriter, r *http.Request) error {
 	id, err := namedReservation(r.PathValue("id"))
 	if err != nil {

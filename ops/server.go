@@ -77,7 +77,6 @@ func ParseToken(s string) (Token, error) {
 // Options are what the admin listener serves.
 type Options struct {
 	Lifecycle *engine.Lifecycle
-	Gate      engine.Gate
 	Reader    engine.GateReader
 	Orders    Orders
 	Payments  Payments // nil: its paths are not there
@@ -181,7 +180,7 @@ func (s *Server) routes() http.Handler {
 	m.HandleFunc("POST /admin/v1/sales/{sale}/holds/extend", s.allow(Operator, s.extendHolds))
 	m.HandleFunc("GET /admin/v1/sales/{sale}/orders", s.allow(Viewer, s.listOrders))
 	m.HandleFunc("GET /admin/v1/orders/{id}", s.allow(Viewer, s.getOrder))
-	m.HandleFunc("DELETE /admin/v1/reservations/{id}", s.allow(Operator, s.releaseHold))
+	m.HandleFunc("POST /admin/v1/reservations/{id}/release", s.allow(Operator, s.releaseHold))
 	m.HandleFunc("GET /admin/v1/breakers", s.allow(Viewer, s.listBreakers))
 	m.HandleFunc("POST /admin/v1/breakers/{name}/{verb}", s.allow(Operator, s.setBreaker))
 	s.paymentRoutes(m)

@@ -44,7 +44,7 @@ var mayDo = map[string]string{
 	"GET /admin/v1/buyers/{buyer}/decisions": "viewer", "POST /admin/v1/buyers/{buyer}/erase": "owner",
 	"GET /admin/v1/sales/{sale}/queue": "viewer", "POST /admin/v1/sales/{sale}/queue": "operator",
 	"GET /admin/v1/sales/{sale}/shards": "viewer", "GET /admin/v1/sales/{sale}/holds": "viewer", "GET /admin/v1/sales/{sale}/orders": "viewer",
-	"GET /admin/v1/orders/{id}": "viewer", "GET /admin/v1/orders/{id}/events": "viewer", "DELETE /admin/v1/reservations/{id}": "operator", "POST /admin/v1/orders/{id}/refund": "owner",
+	"GET /admin/v1/orders/{id}": "viewer", "GET /admin/v1/orders/{id}/events": "viewer", "POST /admin/v1/reservations/{id}/release": "operator", "POST /admin/v1/orders/{id}/refund": "owner",
 	"GET /admin/v1/breakers": "viewer", "POST /admin/v1/breakers/{name}/{verb}": "operator",
 	"GET /admin/v1/payments": "viewer", "GET /admin/v1/payments/{id}": "viewer", "POST /admin/v1/payments/{id}/resolve": "operator",
 	"GET /admin/v1/verify": "viewer", "POST /admin/v1/verify/fix": "owner", "GET /admin/v1/audit/verify": "viewer", "GET /admin/v1/audit/head": "viewer",
@@ -100,6 +100,7 @@ var bodies = map[string]string{
 	"POST /admin/v1/gate/freeze":             `{"sale":"none","reason":"r"}`,
 	"POST /admin/v1/sales/drop/import":       `{"csv":"sku,title,unit_price,stock\nA,t,1,1\n"}`,
 	"POST /admin/v1/sales/none/holds/extend": `{"seconds":9,"reason":"r"}`,
+	"POST /admin/v1/reservations/x/release":  `{"reason":"r"}`,
 	"POST /admin/v1/buyers/x/erase":          `{"reason":"r"}`,
 }
 

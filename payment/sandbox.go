@@ -62,7 +62,7 @@ func NewSandbox(c SandboxConfig) (*Sandbox, error) {
 		return nil, errors.New("payment: sandbox MaxConns and DialTimeout must be positive")
 	}
 	if c.ReturnURL != "" {
-		if err := checkReturnURL(c.ReturnURL); err != nil {
+		if err := CheckReturnURL(c.ReturnURL); err != nil {
 			return nil, fmt.Errorf("payment: sandbox: %w", err)
 		}
 	}

@@ -85,8 +85,8 @@ func (c StripeConfig) validate() error {
 		return errors.New("the key is a publishable one (pk_…); the secret one is needed")
 	case err != nil || api.Host == "" || api.Scheme != "https" && (api.Scheme != "http" || !loopback):
 		return fmt.Errorf("URL %q: want https://host; plain http only to this machine", c.URL)
-	case checkReturnURL(c.ReturnURL) != nil:
-		return checkReturnURL(c.ReturnURL)
+	case CheckReturnURL(c.ReturnURL) != nil:
+		return CheckReturnURL(c.ReturnURL)
 	case c.MaxConns < 1 || c.DialTimeout < 0 || c.SearchSettled < 0 || c.BooksOf < 0:
 		return errors.New("MaxConns, DialTimeout, SearchSettled and BooksOf must be positive")
 	}
@@ -118,8 +118,8 @@ func returnURL(page string, a engine.Attempt) string {
 	return strings.ReplaceAll(page, "{reservation}", url.QueryEscape(a.Reservation.String()))
 }
 
-// checkReturnURL says what keeps a page from being one to return to.
-func checkReturnURL(page string) error {
+// CheckReturnURL says what keeps a page from being one to return to.
+func CheckReturnURL(page string) error {
 	back, err := url.Parse(page)
 	if err != nil || back.Host == "" || back.Scheme != "https" && back.Scheme != "http" {
 		return fmt.Errorf("ReturnURL %q: want the page of the storefront to which buyers return from 3-D Secure", page)

@@ -223,8 +223,7 @@ func (g *Gate) Bar(ctx context.Context, s *engine.Sale, id engine.ReservationID,
 
 // Extend implements engine.GateHolds.
 func (g *Gate) Extend(ctx context.Context, s *engine.Sale, id engine.ReservationID, until time.Time) (engine.Hold, error) {
-	var f engine.Fence // it travels where others have their fence
-	copy(f[:], appendTime5(nil, until.UnixMilli()-engine.TimeZero))
+	f := untilFence(until)
 	h, _, err := g.move(ctx, s, moveOp(opExtend, s, id, &f, nil))
 	return h, err
 }

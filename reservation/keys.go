@@ -11,7 +11,7 @@ import (
 //	{fs:<sale>:<shard>}:sale    string  the terms, see terms
 //	{fs:<sale>:<shard>}:sku     hash    SKU number → available held paying sold stock; seq
 //	{fs:<sale>:<shard>}:buyers  hash    buyer key (8 bytes) → record, see record.go
-//	{fs:<sale>:<shard>}:q1…q4   lists   expiry logs, see lua/logs.lua
+//	{fs:<sale>:<shard>}:q1…q4   lists   expiry logs, see lua/logs.lua; q3 a sorted set
 //	{fs:<sale>:<shard>}:out     stream  the outbox
 //	{fs:<sale>:<shard>}:moves   hash    the journal of transfers between shards, see lua/transfer.lua
 //	{fs:<sale>:<shard>}:net     hash    SKU number → units that left for other shards less those that came
@@ -52,7 +52,7 @@ func (k keys) forCreate() keys {
 // and those in which the new one is laid down.
 func (k keys) forRebuild() keys {
 	k.all = k.forCreate().all
-	for _, name := range []string{"sku", "buyers", "q1", "q2", "moves", "net"} {
+	for _, name := range []string{"sku", "buyers", "q1", "q2", "moves", "net", "q3"} {
 		k.all = append(k.all, k.tag+"new:"+name)
 	}
 	return k

@@ -155,6 +155,15 @@ func (m *model) bar(h *modelHold, f engine.Fence) (bool, engine.Code) {
 	return false, ""
 }
 
+// extend gives a hold that lives a later end of its own; never an earlier one.
+func (m *model) extend(h *modelHold, until int64) (replayed bool) {
+	if h.State != engine.Held && h.State != engine.Paying || until <= h.deadline {
+		return true
+	}
+	h.deadline = until
+	return false
+}
+
 func (m *model) release(h *modelHold) (bool, engine.Code) {
 	switch h.State {
 	case engine.Paying:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
 	"github.com/flashsale-engine/flashsale/internal/telemetry"
@@ -148,6 +149,12 @@ func moveOp(k kind, s *engine.Sale, id engine.ReservationID, f *engine.Fence, ev
 	o.body = append(o.body, byte(size>>16), byte(size>>8), byte(size))
 	o.body = append(o.body, event...)
 	return o
+}
+
+// untilFence is a time as it travels where other moves have their fence.
+func untilFence(until time.Time) (f engine.Fence) {
+	copy(f[:], appendTime5(nil, until.UnixMilli()-engine.TimeZero))
+	return f
 }
 
 // normal gives lines sorted by number, each SKU once. Sale.Cart gives them so.

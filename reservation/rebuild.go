@@ -26,6 +26,7 @@ const (
 	newReview
 	newMoves
 	newNet
+	newLater
 )
 
 // rebuild is one shard on its way back.
@@ -67,7 +68,7 @@ func (g *Gate) Rebuild(ctx context.Context, s *engine.Sale, shard int, l engine.
 	if err != nil {
 		return err
 	}
-	lengths := make([]any, 0, 6)
+	lengths := make([]any, 0, 7)
 	for _, p := range []struct {
 		key     int
 		command string
@@ -80,6 +81,7 @@ func (g *Gate) Rebuild(ctx context.Context, s *engine.Sale, shard int, l engine.
 		{newReview, "RPUSH", parts.review, 1},
 		{newMoves, "HSET", b.moves, 2},
 		{newNet, "HSET", nets, 2},
+		{newLater, "ZADD", parts.later, 2},
 	} {
 		if err := r.put(ctx, p.key, p.command, p.list); err != nil {
 			return err

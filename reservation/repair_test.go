@@ -104,9 +104,10 @@ func begun(t *testing.T, g *Gate, s *engine.Sale, shard int, l engine.GateLease,
 	mustOK(t, r.put(t.Context(), newBuyers, "HSET", parts.buyers))
 	mustOK(t, r.put(t.Context(), newDue, "RPUSH", parts.due))
 	mustOK(t, r.put(t.Context(), newMoves, "HSET", b.moves))
+	mustOK(t, r.put(t.Context(), newLater, "ZADD", parts.later))
 	return func() error {
 		_, err := g.run(t.Context(), "repair_open", openScript, r.k, l, r.began, g.terms(s, l.Epoch),
-			len(skus)/2, len(parts.buyers)/2, len(parts.due), 0, len(b.moves)/2, 0)
+			len(skus)/2, len(parts.buyers)/2, len(parts.due), 0, len(b.moves)/2, 0, len(parts.later)/2)
 		return err
 	}
 }
@@ -218,7 +219,14 @@ func (x *machine) rebuild() {
 		got := h.Hold
 		got.ID = engine.ReservationID{Sale: x.s.No, Created: h.created, Buyer: buyerKey(k.buyer), Nonce: nonceOf(k.nonce)}
 		got.ExpiresAt = x.m.expires(h)
-		_, remained := left[got.ID]
+		was, remained := left[got.ID]
+		if h.State == engine.Paying {
+			if got.OwnEnd = was.ExpiresAt; !remained { // it is over, whenever that was
+				h.deadline = h.created + x.m.ttl
+			} else if was.ExpiresAt.UnixMilli() != h.deadline {
+				x.Fatalf("%+v is held until %s", h, was.ExpiresAt)
+			}
+		}
 		if delete(left, got.ID); remained != (h.State == engine.Held || h.State == engine.Paying && h.deadline > x.m.now) {
 			x.Fatalf("%+v remained: %v", got, remained)
 		}

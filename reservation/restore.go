@@ -11,6 +11,7 @@ import (
 type restored struct {
 	buyers []any // buyer, record
 	due    []any // entries of q1
+	later  []any // those of q3, each with its score: due after the first hold that will be made
 	review []any // entries of q2
 	taken  map[uint16]engine.Counters
 }
@@ -32,7 +33,7 @@ func restore(s *engine.Sale, shard int, holds []engine.Hold, now, lease int64) (
 	slices.SortFunc(all, func(x, y engine.Hold) int {
 		return cmp.Or(slices.Compare(x.ID.Buyer[:], y.ID.Buyer[:]), cmp.Compare(x.ID.Created, y.ID.Created), slices.Compare(x.ID.Nonce[:], y.ID.Nonce[:]))
 	})
-	var due, review []logged
+	var due, later, review []logged
 	for from := 0; from < len(all); {
 		buyer, units, record := all[from].ID.Buyer, 0, []byte{0}
 		first := from
@@ -47,8 +48,10 @@ func restore(s *engine.Sale, shard int, holds []engine.Hold, now, lease int64) (
 			}
 			units += units1(h)
 			record = b.append(record)
-			if b.state != stateAccepted { // a paying one may be returned
-				due = append(due, logged{b.deadline, buyer})
+			if e := (logged{b.deadline, buyer}); b.state != stateAccepted && b.deadline > now+s.HoldTTL.Milliseconds() {
+				later = append(later, e)
+			} else if b.state != stateAccepted { // a paying one may be returned
+				due = append(due, e)
 			}
 			if b.state == statePaying {
 				review = append(review, logged{b.review, buyer})
@@ -61,6 +64,10 @@ func restore(s *engine.Sale, shard int, holds []engine.Hold, now, lease int64) (
 		r.buyers = append(r.buyers, string(buyer[:]), record)
 	}
 	r.due, r.review = entries(due), entries(review)
+	slices.SortFunc(later, func(x, y logged) int { return cmp.Or(cmp.Compare(x.at, y.at), slices.Compare(x.buyer[:], y.buyer[:])) })
+	for _, l := range slices.Compact(later) {
+		r.later = append(r.later, 0, append(appendTime5(nil, l.at), l.buyer[:]...))
+	}
 	return r, nil
 }
 
@@ -87,7 +94,9 @@ func (r *restored) revive(s *engine.Sale, shard int, h *engine.Hold, review int6
 	case engine.Paying:
 		// What it shows is its cap; its own deadline counts if it is returned.
 		out.state, out.payment, out.review = statePaying, true, review
-		out.deadline = out.created + min(s.HoldTTL, s.HoldCap).Milliseconds()
+		if out.deadline = gateTime(h.OwnEnd); h.OwnEnd.IsZero() {
+			out.deadline = out.created + min(s.HoldTTL, s.HoldCap).Milliseconds()
+		}
 	case engine.Accepted:
 		out.state, out.payment = stateAccepted, true
 	default:

@@ -13,7 +13,7 @@ func TestAQuickBenchmarkMeasuresAndChecksItself(t *testing.T) {
 	t.Parallel()
 	// Purchases have tests of their own, and a window of seconds is too short
 	// for them beside the other packages' tests.
-	const only = "plaintext,reserve,naive,soldout,pg_update,reserve_release,gate,bytes,order_single,order_pipelined,order_batch,order_copy"
+	const only = "plaintext,reserve,naive,soldout,pg_update,reserve_release,gate,bytes,order_single,order_pipelined,order_batch,order_copy,tracing"
 	out, errs, status := command(t, "bench", "--quick", "--json", "--only", only)
 	var r struct {
 		Ratios       map[string]*struct{ Median, Min, Max float64 }
@@ -29,7 +29,7 @@ func TestAQuickBenchmarkMeasuresAndChecksItself(t *testing.T) {
 			t.Errorf("%s: %+v, %s", key, v, r.Missing[key])
 		}
 	}
-	for name := range strings.SplitSeq("pg_update,reserve_release,gate_us,gate_holds_per_call,order_pipelined", ",") {
+	for name := range strings.SplitSeq("pg_update,reserve_release,gate_us,gate_holds_per_call,order_pipelined,trace_sampled_rate,trace_all_rate,trace_sampled_cpu,trace_all_cpu", ",") {
 		if r.Measurements[name].Median <= 0 {
 			t.Errorf("%s is missing: %v", name, r.Missing)
 		}

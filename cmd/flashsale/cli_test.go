@@ -4,9 +4,13 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/loadtest/capacity"
+	"github.com/flashsale-engine/flashsale/ops/live"
 )
 
 func TestSettingsAreCheckedTogether(t *testing.T) {
@@ -31,6 +35,11 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		"postgres-url":       func(_ *Settings, b *Backends) { b.PostgresURL = "" },
 		"kafka-brokers":      func(_ *Settings, b *Backends) { b.KafkaBrokers = "nowhere" },
 		"writer-batch":       func(s *Settings, _ *Backends) { s.WriterBatch = 0 },
+		`payment-return-url: ReturnURL "javascript:alert(1)"`: func(s *Settings, _ *Backends) { s.PaymentReturnURL = "javascript:alert(1)" },
+		`payment-return-url: ReturnURL "/done"`:               func(s *Settings, _ *Backends) { s.PaymentReturnURL = "/done" },
+		"payment-return-url: nobody comes back": func(s *Settings, _ *Backends) {
+			s.PaymentReturnURL, s.PaymentURL, s.StripeKey, s.StripeReturnURL = "https://shop.example/", "", "sk_test_x", "https://shop.example/"
+		},
 		"stripe-return-url":  func(s *Settings, _ *Backends) { s.StripeKey = "sk_test_x" },
 		"say who takes what": func(s *Settings, _ *Backends) { s.StripeKey, s.StripeReturnURL = "sk_test_x", "https://shop.example/" },
 		"is not set up":      func(s *Settings, _ *Backends) { s.PaymentRoute = []string{"stripe"} },
@@ -54,6 +63,9 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 		},
 		"need admin-oidc-issuer": func(s *Settings, _ *Backends) { s.AdminOIDCRole = []string{"desk=operator"} },
 		"no-such.pem":            func(s *Settings, _ *Backends) { s.BuyerPublicKeys = []string{"no-such.pem"} },
+		"no-such-model.json":     func(s *Settings, _ *Backends) { s.CapacityModel = "no-such-model.json" },
+		"version 7; this":        func(s *Settings, _ *Backends) { s.CapacityModel = write(t, "v7.json", `{"version": 7}`) },
+		"a machine of ":          func(s *Settings, _ *Backends) { s.CapacityModel = modelOf(t, runtime.NumCPU()+1) },
 	} {
 		s, b := good, at
 		spoil(&s, &b)
@@ -63,6 +75,29 @@ func TestSettingsAreCheckedTogether(t *testing.T) {
 	}
 	if err := good.Validate([]string{"api", "cook"}, at); err == nil || !strings.Contains(err.Error(), "cook") {
 		t.Errorf("an unknown role: %v", err)
+	}
+}
+
+// modelOf writes the shipped model as if it were of a machine of so many processors.
+func modelOf(t *testing.T, processors int) string {
+	m, err := capacity.Default()
+	must(t, err)
+	m.Machine.Processors = processors
+	file := filepath.Join(t.TempDir(), "model.json")
+	must(t, writeJSON(file, m))
+	return file
+}
+
+func TestAModelOfThisMachineJudgesWhatComes(t *testing.T) {
+	s := Settings{CapacityModel: modelOf(t, runtime.NumCPU())}
+	knee, err := s.openKnee()
+	must(t, err)
+	k := knee(live.Mix{Decided: 100, Bought: 1e5})
+	if k.Binds != "Postgres" || k.Used.Value < 10 || k.Used.Low > k.Used.Value || k.Used.High < k.Used.Value || k.Most.Value <= 0 || k.On == "" || k.Measured == "" {
+		t.Errorf("%+v", k)
+	}
+	if none, err := new(Settings).openKnee(); none != nil || err != nil {
+		t.Errorf("without a model there is one, or %v", err)
 	}
 }
 

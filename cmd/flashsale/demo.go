@@ -35,6 +35,8 @@ type demoCmd struct {
 	HoldTTL      time.Duration `help:"How long a hold lasts." default:"2m"`
 	Queue        bool          `help:"Add a sale called drop, with a waiting room that opens a minute from now."`
 	TraceFile    string        `help:"Where the spans of traced requests go; default: in the data directory, or else a file that is removed at the end." placeholder:"FILE"`
+	OTLPEndpoint string        `name:"otlp-endpoint" help:"OpenTelemetry collector that gets them too, as http://127.0.0.1:4318." placeholder:"URL"`
+	CapacityFile string        `name:"capacity-model" help:"What flashsale capacity fit has measured on this machine, for the console." placeholder:"FILE"`
 	JSON         bool          `help:"Print one JSON line on stdout when ready."`
 
 	AllowPlainHTTP bool `name:"allow-plain-http" help:"Let other machines reach the listeners, without TLS."`
@@ -61,8 +63,14 @@ func (c *demoCmd) Run(w *world) error {
 	}
 	settings.Listen, settings.AdminListen = c.Listen, c.AdminListen
 	settings.AllowPlainHTTP, settings.Trial = c.AllowPlainHTTP, true
+	settings.CapacityModel, settings.OTLPEndpoint = c.CapacityFile, c.OTLPEndpoint
 	var p problems
-	if settings.validateExposure(&p, true); len(p) > 0 {
+	settings.validateExposure(&p, true)
+	settings.validateTracing(&p)
+	if _, err := settings.openKnee(); err != nil {
+		p.add("%v", err)
+	}
+	if len(p) > 0 {
 		return p.err()
 	}
 	stack, err := c.startBackends(w)

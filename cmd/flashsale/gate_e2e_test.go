@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -133,6 +134,36 @@ func TestOperatorsRebuildAGateByHand(t *testing.T) {
 		t.Errorf("audited %d times", n)
 	}
 	p.mustBeClean(t)
+
+	// What was put back has no place at the gate that is there now, and its time-line does not make one up.
+	for id := range holds {
+		_, isOrder := paid[id]
+		out, errs, status := command(t, "order", "trace", id, "--admin", p.ready.Admin, "--token", testToken)
+		if status != exitOK || strings.Contains(out, "seq 0") || !strings.Contains(out, "put back by a rebuild") || isOrder && !regexp.MustCompile(`order confirmed, seq [1-9]\d* of epoch 1`).MatchString(out) {
+			t.Errorf("the way of %s, paid %v: status %d\n%s%s", id, isOrder, status, out, errs)
+		}
+	}
+	for id := range paid {
+		if _, errs, status := command(t, "hold", "release", id, "--reason", "drill", "--admin", p.ready.Admin, "--token", testToken); status != exitFound || !strings.Contains(errs, "already_paid") {
+			t.Errorf("releasing an order: status %d, %s", status, errs)
+		}
+	}
+	for id, tok := range holds {
+		if _, isOrder := paid[id]; isOrder {
+			continue
+		}
+		out, errs, status := command(t, "hold", "release", id, "--reason", "asked by phone", "--admin", p.ready.Admin, "--token", testToken)
+		if status != exitOK || !strings.Contains(out, "is released") || p.reservation(tok, id).text("state") != "released" {
+			t.Errorf("releasing a hold: status %d, %s%s; the buyer sees %s", status, out, errs, p.reservation(tok, id).Raw)
+		}
+		if n := r.query("SELECT count(*) FROM audit_log WHERE act = 'release hold' AND actor = 'owner' AND target = 'drop' AND detail->>'reason' = $1", id+": asked by phone"); n != 1 {
+			t.Errorf("audited %d times", n)
+		}
+		break
+	}
+	if n := r.query("SELECT count(*) FROM audit_log WHERE act = 'release hold'"); n != 1 {
+		t.Errorf("%d releases are on record, those that were refused among them", n)
+	}
 
 	redisDo(t, addrOf(t, redis), "FLUSHALL")
 	if _, text, status := gate("status"); status != exitFound || !strings.Contains(text, `"state":"lost"`) {

@@ -87,18 +87,19 @@ func (c *holdLsCmd) Run(w *world) error {
 		for i, l := range h.Lines {
 			lines[i] = fmt.Sprintf("%d×%s", l.Quantity, l.SKU)
 		}
-		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%d\n", h.ID, h.State, h.BuyerKey, strings.Join(lines, " "), h.ExpiresAt.Format(time.RFC3339), h.Attempts, h.Seq)
+		fmt.Fprintf(t, "%s\t%s\t%s\t%s\t%s\t%d\t%s\n", h.ID, h.State, h.BuyerKey, strings.Join(lines, " "), h.ExpiresAt.Format(time.RFC3339), h.Attempts, strings.TrimPrefix(placeOf(h.Seq, "rebuilt"), "seq "))
 	}
 }
 
 type holdReleaseCmd struct {
 	Admin
-	ID string `arg:"" help:"The reservation's id."`
+	ID     string `arg:"" help:"The reservation's id."`
+	Reason string `help:"Why; it goes into the audit log." required:""`
 }
 
 func (c *holdReleaseCmd) Run(w *world) error {
 	var out map[string]any
-	if err := c.call(w, "DELETE", "/admin/v1/reservations/"+url.PathEscape(c.ID), nil, &out); err != nil {
+	if err := c.call(w, "POST", "/admin/v1/reservations/"+url.PathEscape(c.ID)+"/release", map[string]any{"reason": c.Reason}, &out); err != nil {
 		return err
 	}
 	if c.JSON {

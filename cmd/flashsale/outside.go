@@ -22,6 +22,14 @@ func (s *Settings) validateOutside(p *problems, pays bool) {
 	if s.PaymentURL != "" || s.StripeKey == "" && pays {
 		checkURL(p, "payment-url", s.PaymentURL, "http", "https")
 	}
+	if s.PaymentReturnURL != "" {
+		if err := payment.CheckReturnURL(s.PaymentReturnURL); err != nil {
+			p.add("payment-return-url: %v", err)
+		}
+		if s.PaymentURL == "" {
+			p.add("payment-return-url: nobody comes back from a sandbox that is not there; set payment-url")
+		}
+	}
 	for _, secrets := range [][]string{s.PaymentWebhookSecret, s.StripeWebhookSecret} {
 		if err := (payment.WebhookConfig{Secrets: secrets, Tolerance: s.WebhookTolerance}).Validate(); err != nil {
 			p.add("payment-webhook-secret, stripe-webhook-secret: %v", err)

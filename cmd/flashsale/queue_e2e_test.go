@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/flashsale-engine/flashsale/internal/devstack/testenv"
+	"github.com/flashsale-engine/flashsale/ops"
 )
 
 // queued creates and arms a sale of one SKU, A, with a waiting room.
@@ -127,7 +128,7 @@ func TestASaleWithAWaitingRoom(t *testing.T) {
 
 	// The front is looked after by operators, and the sale's end is the room's.
 	out, errs, status := command(t, "sale", "queue", "drop", "--pause", "--rate", "7", "--reason", "a test", "--json", "--admin", p.ready.Admin, "--token", testToken)
-	var view queueStatus
+	var view ops.Queue
 	if err := json.Unmarshal([]byte(out), &view); err != nil || status != exitOK || !view.Paused || view.RateCap != 7 || view.Joined != buyers {
 		t.Errorf("%v %d %q %q", err, status, out, errs)
 	}
@@ -143,6 +144,21 @@ func TestASaleWithAWaitingRoom(t *testing.T) {
 		return a.text("state") == "closed" && b.text("state") == "closed" && q.enter(tok[2], "drop").Code == "sale_not_open", a.Raw + b.Raw
 	})
 	p.mustBeClean(t)
+}
+
+func TestAWaitingRoomIsShownInWords(t *testing.T) {
+	at, n := time.Date(2026, 11, 27, 9, 0, 0, 0, time.UTC), int64(40)
+	for says, v := range map[string]ops.Queue{
+		"drop  room pre, sale armed  (epoch 2)\nopens      2026-11-27T09:00:00Z\nfront      0, 0.0 places per second\n":                {Sale: "drop", State: "pre", Sales: "armed", Epoch: 2, OpensAt: &at},
+		"opened     2026-11-27T09:00:00Z with 40 tickets\nfront      9, 2.5 places per second, held back by stock; stock reaches 40\n": {OpensAt: &at, OpenedAt: &at, N: &n, Front: 9, Rate: 2.5, Limit: "stock", Reach: &n},
+		"operator   nobody is called: paused":                     {Paused: true, RateCap: 3},
+		"operator   at most 3 places per second\nmoved by   n1\n": {RateCap: 3, Runner: "n1"},
+	} {
+		var b strings.Builder
+		if err := printQueue(&b, v, false); err != nil || !strings.Contains(b.String(), says) {
+			t.Errorf("%v, want %q in\n%s", err, says, b.String())
+		}
+	}
 }
 
 // mustVerifyPlaces has the script that shares no code with the engine check every place.

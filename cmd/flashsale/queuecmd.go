@@ -5,6 +5,8 @@ import (
 	"io"
 	"net/url"
 	"time"
+
+	"github.com/flashsale-engine/flashsale/ops"
 )
 
 // admissionFlags are the waiting room's terms, of a sale that is created.
@@ -49,51 +51,23 @@ func (c *saleQueueCmd) Run(w *world) error {
 	if body != nil {
 		in = body
 	}
-	var v queueStatus
+	var v ops.Queue
 	if err := c.call(w, method, "/admin/v1/sales/"+url.PathEscape(c.Sale)+"/queue", in, &v); err != nil {
 		return err
 	}
-	return v.print(w.stdout, c.JSON)
+	return printQueue(w.stdout, v, c.JSON)
 }
 
-// queueStatus is the admin API's view of a waiting room.
-type queueStatus struct {
-	Sale     string    `json:"sale"`
-	State    string    `json:"state"`
-	Sales    string    `json:"sale_state"`
-	Epoch    int64     `json:"epoch"`
-	OpensAt  string    `json:"opens_at,omitempty"`
-	OpenedAt string    `json:"opened_at,omitempty"`
-	N        *int64    `json:"n,omitempty"`
-	Front    int64     `json:"front"`
-	Rate     float64   `json:"rate"`
-	Limit    string    `json:"limit,omitempty"`
-	Reach    *int64    `json:"reach,omitempty"`
-	Joined   int64     `json:"joined"`
-	Waiting  int64     `json:"waiting"`
-	Claimed  int64     `json:"claimed"`
-	Left     int64     `json:"left"`
-	Lapsed   int64     `json:"lapsed"`
-	Inside   int64     `json:"inside"`
-	Took     int64     `json:"took"`
-	Units    int64     `json:"units"`
-	Gone     int64     `json:"gone"`
-	RateCap  float64   `json:"rate_cap"`
-	Paused   bool      `json:"paused"`
-	Runner   string    `json:"runner,omitempty"`
-	Now      time.Time `json:"now"`
-}
-
-func (v queueStatus) print(out io.Writer, asJSON bool) error {
+func printQueue(out io.Writer, v ops.Queue, asJSON bool) error {
 	if asJSON {
 		return printJSON(out, v)
 	}
 	fmt.Fprintf(out, "%s  room %s, sale %s  (epoch %d)\n", v.Sale, v.State, v.Sales, v.Epoch)
-	if v.OpenedAt == "" && v.OpensAt != "" {
-		fmt.Fprintf(out, "opens      %s\n", v.OpensAt)
+	if v.OpenedAt == nil && v.OpensAt != nil {
+		fmt.Fprintf(out, "opens      %s\n", v.OpensAt.Format(time.RFC3339))
 	}
-	if v.N != nil {
-		fmt.Fprintf(out, "opened     %s with %d tickets\n", v.OpenedAt, *v.N)
+	if v.OpenedAt != nil && v.N != nil {
+		fmt.Fprintf(out, "opened     %s with %d tickets\n", v.OpenedAt.Format(time.RFC3339), *v.N)
 	}
 	fmt.Fprintf(out, "front      %d, %.1f places per second", v.Front, v.Rate)
 	if v.Limit != "" {

@@ -73,7 +73,8 @@ type Settings struct {
 	NotifyURL    string        `help:"Told of each confirmed or refused order; unset: nobody is." placeholder:"URL"`
 	NotifySecret []string      `help:"Secrets that sign what is told, whsec_ and base64; all of them sign." placeholder:"SECRET" type:"secret"`
 
-	Tracing `embed:""`
+	Tracing       `embed:""`
+	CapacityModel string `help:"What flashsale capacity fit has measured on this machine: the console then says how far this node is from the knee." placeholder:"FILE"`
 
 	PaymentTimeout time.Duration `help:"Time-out of one call to the payment provider." default:"5s"`
 	PaymentMax     int           `help:"Calls to the payment provider under way at most." default:"256"`
@@ -156,6 +157,9 @@ func (s *Settings) Validate(roles []string, b Backends) error {
 	s.validateOutside(&p, public || slices.Contains(roles, rolePayments) || slices.Contains(roles, roleReaper))
 	s.validateTimes(&p)
 	s.validateTracing(&p)
+	if _, err := s.openKnee(); err != nil {
+		p.add("%v", err)
+	}
 	return p.err()
 }
 

@@ -86,7 +86,7 @@ func (n stories) told(out *ops.Story, buyer, sale string, sales []*engine.Sale, 
 }
 
 func holdStory(h engine.Hold) string {
-	text := fmt.Sprintf("reservation, seq %d, now %s", h.Seq, h.State)
+	text := fmt.Sprintf("reservation, %s, now %s", placeOf(h.Seq, "put back by a rebuild of the gate"), h.State)
 	switch h.State {
 	case engine.Held, engine.Paying:
 		text += " until " + stampOf(h.ExpiresAt)
@@ -95,6 +95,24 @@ func holdStory(h engine.Hold) string {
 	}
 	if h.Attempts > 0 {
 		text += fmt.Sprintf(", %d payment attempts", h.Attempts)
+	}
+	return text
+}
+
+// placeOf is a decision's place. What was put back from the record has none at the gate
+// that is there now: its place was in one that is gone.
+func placeOf(seq uint64, otherwise string) string {
+	if seq == 0 {
+		return otherwise
+	}
+	return fmt.Sprintf("seq %d", seq)
+}
+
+// orderStory is an order's decision. One that was written anew may be of a gate that was rebuilt.
+func orderStory(o engine.Order) string {
+	text := fmt.Sprintf("%s, %s of epoch %d", o.State, placeOf(o.Seq, "written anew after a rebuild, by the gate"), o.Epoch)
+	if o.Reason != "" {
+		text += ", " + o.Reason
 	}
 	return text
 }
@@ -135,11 +153,7 @@ func (n stories) paid(ctx context.Context, out *ops.Story, buyer, sale string, s
 			unknown("the record does not say whether %s became an order (%v)", a.Reservation, engine.CodeOf(err))
 			continue
 		}
-		text = fmt.Sprintf("order of %s, %s, seq %d of epoch %d", a.Reservation, o.State, o.Seq, o.Epoch)
-		if o.Reason != "" {
-			text += ", " + o.Reason
-		}
-		out.Events = append(out.Events, ops.Event{At: o.PlacedAt, From: "orders", ID: o.ID.Order(), Sale: o.SaleID, What: text})
+		out.Events = append(out.Events, ops.Event{At: o.PlacedAt, From: "orders", ID: o.ID.Order(), Sale: o.SaleID, What: fmt.Sprintf("order of %s, %s", a.Reservation, orderStory(o))})
 	}
 }
 

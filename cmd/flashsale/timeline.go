@@ -46,7 +46,7 @@ func (n stories) TimeLine(ctx context.Context, id engine.ReservationID) (ops.Tim
 		}
 	}
 	if o, err := n.orders.Order(ctx, id); err == nil {
-		add(o.PlacedAt, "orders", id.Order(), "order %s, seq %d of epoch %d %s", o.State, o.Seq, o.Epoch, o.Reason)
+		add(o.PlacedAt, "orders", id.Order(), "order %s", orderStory(o))
 	} else if engine.CodeOf(err) != engine.CodeNotFound {
 		unknown("the record does not say whether there is an order (%v)", engine.CodeOf(err))
 	}

@@ -226,6 +226,10 @@ func topNode(b *strings.Builder, l *live.Live) {
 	if h := l.Headroom; h.Used != nil {
 		fmt.Fprintf(b, "\nheadroom %.0f%% (most used: %s)\n", 100*max(0, 1-*h.Used), h.By)
 	}
+	if k := l.Headroom.Knee; k != nil {
+		fmt.Fprintf(b, "%.0f%% [%.0f, %.0f] of the way to the knee (first there: %s); %.1f/s of %.0f/s [%.0f, %.0f]; model of %s, %s\n", 100*k.Used.Value, 100*k.Used.Low, 100*k.Used.High,
+			k.Binds, k.Rate, k.Most.Value, k.Most.Low, k.Most.High, k.Measured, k.On)
+	}
 	for _, e := range l.Events[:min(5, len(l.Events))] {
 		fmt.Fprintf(b, "%s  %s  %s %s %s %s\n", e.At.Format(time.TimeOnly), e.Kind, e.What, e.Target, e.Who, e.Why)
 	}

@@ -79,7 +79,7 @@ func (c Config) Validate() error {
 // ratios are made of, and those that these build on.
 func (c Config) chosen() ([]measure, error) {
 	if len(c.Only) == 0 {
-		return measures, nil
+		return slices.DeleteFunc(slices.Clone(measures), func(m measure) bool { return m.asked }), nil
 	}
 	want := map[string]bool{}
 	for _, name := range c.Only {

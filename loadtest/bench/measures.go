@@ -23,6 +23,7 @@ type measure struct {
 	name  string
 	needs []string
 	gives []value
+	asked bool // made only if it is named: it says nothing about anybody else's way
 	run   func(context.Context, *world, values) (values, error)
 }
 
@@ -42,6 +43,7 @@ var measures = []measure{
 		{"reserve_redis_us", micros, "Redis CPU per accepted reservation over HTTP"}, {"reserve_cpu_us", micros, "the server's CPU per reservation"}}, run: reserve},
 	{name: "guards", gives: []value{{"reserve_guarded", perSecond, "reserve, in turns with the next"},
 		{"reserve_unguarded", perSecond, "the same without looking at the token or counting against limits"}}, run: guards},
+	{name: "tracing", asked: true, gives: tracingValues, run: tracing},
 	{name: "naive", gives: []value{{"naive", perSecond, "the same API on fasthttp with one EVALSHA of script A per request"}, {"naive_redis_us", micros, "Redis CPU per reservation of it"}, {"naive_cpu_us", micros, "the server's CPU per reservation"}}, run: naive(peers.Naive, "naive")},
 	{name: "nethttp", gives: []value{{"nethttp", perSecond, "the same on net/http"}}, run: naive(peers.NetHTTP, "nethttp")},
 	{name: "nginx_lua", gives: []value{{"nginx_lua", perSecond, "nginx + Lua + script A, without authentication"}}, run: naive("nginx", "nginx_lua")},

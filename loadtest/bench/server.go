@@ -24,6 +24,7 @@ type server struct {
 	box   string         // base URL of the payment sandbox that it pays at
 	aside *process       // the roles that serve nobody, where they have a process of their own
 	parts map[string]int // processes by part, where each is looked at
+	spans string         // the file of its traces, if it traces
 	warm  bool
 	leave func(context.Context) error // ends it with all that it left; nil: it stays until the end
 }
@@ -36,7 +37,7 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 	var s *server
 	var err error
 	switch name {
-	case "product", "product-aof", "product-all", "product-split", "product-unguarded":
+	case "product", "product-aof", "product-all", "product-split", "product-unguarded", "product-sampled", "product-traced":
 		s, err = w.startProduct(ctx, name)
 	case "nginx":
 		s, err = w.startNginx(ctx)
@@ -97,6 +98,10 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 	switch name {
 	case "product-unguarded":
 		more = []string{"--unguarded"}
+	case "product-sampled", "product-traced":
+		if more, err = w.traceInto(s, name); err != nil {
+			return nil, err
+		}
 	case "product-aof":
 		r, err := w.durableRedis(ctx)
 		if err != nil {

@@ -57,7 +57,7 @@ func Fit(c bench.Climbed, seed uint64) (Model, error) {
 	for i := range m.Tested {
 		m.Tested[i].Low, m.Tested[i].High = middle(missed[i], m.Tested[i].Error)
 	}
-	m.Measured = time.Now().UTC().Format(time.DateOnly)
+	m.Version, m.Measured = Version, time.Now().UTC().Format(time.DateOnly)
 	m.Machine, m.Versions = c.Machine, c.Versions
 	m.Settings.Turns, m.Settings.Window, m.Settings.Provider = c.Ladder.Turns, c.Ladder.Window.Seconds(), c.Ladder.Provider.Seconds()
 	m.Settings.Spread, m.Settings.SpreadBy, m.Settings.Scaled = spread, by, scale

@@ -21,8 +21,12 @@ type Estimate struct {
 	High  float64 `json:"high"`
 }
 
+// Version is that of the figures of a model: one of another means other things by them.
+const Version = 1
+
 // Model is what was measured, in seconds of a processor unless it says otherwise.
 type Model struct {
+	Version  int               `json:"version"`
 	Measured string            `json:"measured"` // when
 	Machine  bench.Machine     `json:"machine"`
 	Versions map[string]string `json:"versions"`
@@ -164,12 +168,36 @@ func ReadFile(name string) (Model, error) {
 
 // Read reads a model and refuses one that no plan can be made of.
 func Read(r io.Reader) (m Model, err error) {
-	d := json.NewDecoder(r)
+	text, err := io.ReadAll(r)
+	if err != nil {
+		return m, err
+	}
+	var of struct {
+		Version *int `json:"version"`
+	}
+	switch err := json.Unmarshal(text, &of); {
+	case err != nil:
+		return m, fmt.Errorf("capacity: not a model: %w", err)
+	case of.Version == nil:
+		return m, errors.New("capacity: not a model, or one of before they had a version: `flashsale capacity fit --model FILE` writes one")
+	case *of.Version != Version:
+		return m, fmt.Errorf("capacity: a model of version %d; this program knows version %d: measure again with `flashsale capacity fit --model FILE`", *of.Version, Version)
+	}
+	d := json.NewDecoder(bytes.NewReader(text))
 	d.DisallowUnknownFields()
 	if err := d.Decode(&m); err != nil {
 		return m, fmt.Errorf("capacity: not a model: %w", err)
 	}
 	return m, m.check()
+}
+
+// Here says whether the model is of a machine with so many processors.
+func (m Model) Here(processors int) error {
+	if m.Machine.Processors == processors {
+		return nil
+	}
+	return fmt.Errorf("capacity: the model was measured on a machine of %d processors (%s, %s), and this one has %d: measure here, with `flashsale capacity fit --model FILE`",
+		m.Machine.Processors, m.Machine.CPU, m.Measured, processors)
 }
 
 func (m Model) check() error {

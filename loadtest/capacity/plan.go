@@ -131,6 +131,15 @@ func (m Model) worst() Model {
 	return m
 }
 
+// best is the model with every figure at the other end.
+func (m Model) best() Model {
+	for _, e := range m.estimates() {
+		e.Value = e.Low
+	}
+	m.Lambda.Value = m.Lambda.High
+	return m
+}
+
 func planFor(m Model, n Need) Plan {
 	p := Plan{Need: n, Impossible: []string{}}
 	p.Arrivals = n.Buyers * n.Asks / n.Window.Seconds() * n.Peak

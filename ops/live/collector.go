@@ -23,7 +23,7 @@ type Sources struct {
 	Full     func(ctx context.Context, settle time.Duration) (engine.Verdict, error)
 	Acts     func(ctx context.Context, most int) ([]Event, error) // the newest first
 	Askers   func(most int) []Asker
-	Knee     func() (perSecond float64, known bool) // of the capacity model
+	Knee     func(Mix) Knee // by a capacity model
 	Metrics  prometheus.Gatherer
 	Log      *slog.Logger
 }

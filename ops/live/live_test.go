@@ -273,3 +273,46 @@ func TestAFrozenGateAnswers(t *testing.T) {
 		t.Errorf("the gate is %s", v.Gate)
 	}
 }
+
+func TestTheCapacityModelIsAskedForWhatComesNow(t *testing.T) {
+	reg := prometheus.NewRegistry()
+	requests := prometheus.NewCounterVec(prometheus.CounterOpts{Name: mRequests}, []string{"route", "method", "code"})
+	decided := prometheus.NewCounterVec(prometheus.CounterOpts{Name: mDecided}, []string{"op", "result"})
+	asking := prometheus.NewGauge(prometheus.GaugeOpts{Name: "flashsale_http_asking_requests"})
+	lines := prometheus.NewCounterVec(prometheus.CounterOpts{Name: mLines}, []string{"code"})
+	reg.MustRegister(requests, decided, asking, lines)
+	var got []Mix
+	s := newState(Sources{Metrics: reg, Active: func() []*engine.Sale { return nil }, Knee: func(x Mix) Knee {
+		got = append(got, x)
+		return Knee{Used: Interval{.5, .4, .7}, Binds: "Redis", Most: Interval{14, 10, 17.5}}
+	}})
+	at := time.Unix(1000, 0)
+	for i := range 11 { // seven asked a second: five decided, of which one is sold out; two pay
+		if i > 0 {
+			requests.WithLabelValues(routeReserve, "POST", "ok").Add(4)
+			requests.WithLabelValues(routeReserve, "POST", "sold_out").Add(3)
+			decided.WithLabelValues("hold", "ok").Add(4)
+			decided.WithLabelValues("hold", "sold_out").Inc()
+			decided.WithLabelValues("claim", "ok").Add(2)
+		}
+		at = at.Add(time.Second)
+		if err := s.meter.read(at); err != nil {
+			t.Fatal(err)
+		}
+		if l := s.snapshot(at); i == 0 && l.Headroom.Knee != nil {
+			t.Errorf("there are no rates yet, and the model says %+v", l.Headroom.Knee)
+		}
+	}
+	l := s.snapshot(at)
+	k := l.Headroom.Knee
+	if k == nil || k.Used.Value != .5 || k.Binds != "Redis" || math.Abs(k.Rate-7) > 1e-9 {
+		t.Fatalf("%+v", k)
+	}
+	x := got[len(got)-1]
+	if math.Abs(x.Decided-5) > 1e-9 || math.Abs(x.Refused-2) > 1e-9 || math.Abs(x.Bought-2) > 1e-9 {
+		t.Errorf("the model was asked about %+v", x)
+	}
+	if h := l.Headroom; h.By == k.Binds {
+		t.Errorf("what is measured is no longer told beside it: %+v", h)
+	}
+}

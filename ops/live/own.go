@@ -172,15 +172,19 @@ func (s *state) headroom(l *Live) (h Headroom) {
 		share := *p.Asking / *p.Most
 		use("requests at once", &share)
 	}
-	if s.src.Knee == nil {
-		return h
-	}
-	if knee, ok := s.src.Knee(); ok && knee > 0 {
-		h.Rate, h.Knee = l.Funnel[0].Rate, &knee
-		if h.Rate != nil {
-			used := *h.Rate / knee
-			h.Used, h.By = &used, "the capacity model"
-		}
+	if s.src.Knee != nil {
+		h.Knee = s.knee(l)
 	}
 	return h
+}
+
+// knee asks the capacity model. It needs mu.
+func (s *state) knee(l *Live) *Knee {
+	asked, decided, bought := l.Funnel[0].Rate, s.flow(mDecided, labels{"op": "hold"}).Rate, l.Funnel[3].Rate
+	if asked == nil || decided == nil || bought == nil {
+		return nil
+	}
+	k := s.src.Knee(Mix{Decided: *decided, Refused: max(0, *asked-*decided), Bought: *bought})
+	k.Rate = *asked
+	return &k
 }

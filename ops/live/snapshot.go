@@ -167,13 +167,37 @@ type Needs struct {
 	Breakers []Breaker `json:"breakers"`
 }
 
-// Headroom is how far it is to what this can do.
+// Headroom is how far it is to what this can do: as it is measured now, and as the
+// capacity model has it.
 type Headroom struct {
-	Used   *float64 `json:"used"` // share of what can be done; above 1 is beyond it
-	By     string   `json:"by"`   // what is used most, or that the capacity model says so
-	Rate   *float64 `json:"rate,omitempty"`
-	Knee   *float64 `json:"knee,omitempty"` // of the capacity model, per second
+	Used   *float64 `json:"used"` // of what is used most; above 1 is beyond it
+	By     string   `json:"by"`   // what that is
 	Shares []Share  `json:"shares"`
+	Knee   *Knee    `json:"knee,omitempty"` // absent without a capacity model, or before there are rates
+}
+
+// Knee is what a capacity model says of what comes to this node now.
+type Knee struct {
+	Used     Interval `json:"used"`     // share of what fits before the knee, of the same mix
+	Binds    string   `json:"binds"`    // what gets there first
+	Rate     float64  `json:"rate"`     // requests for stock now, per second
+	Most     Interval `json:"most"`     // at the knee; zero while there are checkouts only
+	Measured string   `json:"measured"` // when the model was
+	On       string   `json:"on"`       // the processor it was measured on
+}
+
+// Interval is a figure and how sure it is.
+type Interval struct {
+	Value float64 `json:"value"`
+	Low   float64 `json:"low"`
+	High  float64 `json:"high"`
+}
+
+// Mix is what comes to this node per second.
+type Mix struct {
+	Decided float64 // requests for stock that the gate decided
+	Refused float64 // those that the node answered by itself
+	Bought  float64 // checkouts that were accepted
 }
 
 // Share is how much of one thing is used.

@@ -39,6 +39,25 @@ var ending = []testCase{
 		w.Advance(2 * w.Tick)
 		w.that(w.reap(s, 10).Expired == 1, "it has not expired")
 	}},
+	{"who was extended for longer hides nobody who is due", func(w *world) {
+		s := w.sale(w.short, 5)
+		long, less := w.hold(s, as64, 1, 0, 1), w.hold(s, as128, 1, 0, 1)
+		for i, h := range []engine.Hold{long, less} { // the longer one first
+			_, err := w.Gate.Extend(w.ctx, s, h.ID, h.ExpiresAt.Add(time.Duration(20-19*i)*w.Tick))
+			w.ok(err)
+		}
+		w.Advance(2 * w.Tick)
+		w.that(w.reap(s, 10).Expired == 1, "the one that was extended for less has not expired")
+		w.is(w.find(s, long.ID).State, engine.Held)
+		// Neither does it after a rebuild, which makes one log of all.
+		w.freeze(s)
+		next := w.rebuild(s, w.remains(s)...)
+		w.hold(next, as192, 1, 0, 4)
+		w.Advance(2 * w.Tick)
+		w.hold(next, as128, 2, 0, 4) // takes the units of one that is due
+		w.is(w.find(next, long.ID).State, engine.Held)
+		w.counts(next, 0, 0, 5, 0, 0)
+	}},
 	{"what has ended is not extended", func(w *world) {
 		s := w.sale(w.short, 5)
 		gone, sold, due := w.hold(s, 1, 1, 0, 1), w.hold(s, 2, 1, 0, 1), w.hold(s, 3, 1, 0, 1)

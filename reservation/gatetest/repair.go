@@ -295,6 +295,32 @@ var repairs = []testCase{
 		w.that(w.reap(next, 10).Expired == 1, "a hold of a rebuilt gate does not expire")
 		w.counts(next, 0, 2, 0, 0, 0)
 	}},
+	{"a rebuilt payment that was extended comes back for as long", func(w *world) {
+		s := w.sale(w.short, 2)
+		h, other := w.hold(s, as64, 1, 0, 1), w.hold(s, as128, 1, 0, 1)
+		w.begin(s, h.ID, 1)
+		w.begin(s, other.ID, 2)
+		until := h.ExpiresAt.Add(2 * w.Tick)
+		_, err := w.Gate.Extend(w.ctx, s, h.ID, until)
+		w.ok(err)
+		kept, given := w.find(s, h.ID), w.find(s, other.ID)
+		w.freeze(s)
+		for _, r := range w.remains(s) {
+			if r.ID == h.ID {
+				kept.OwnEnd = r.ExpiresAt
+			}
+		}
+		next := w.rebuild(s, kept, given)
+		w.Advance(w.Tick)
+		for id, want := range map[engine.ReservationID]engine.ReservationState{h.ID: engine.Held, other.ID: engine.Released} {
+			r, err := w.Gate.Return(w.ctx, next, id, map[engine.ReservationID]engine.Fence{h.ID: Fence(1), other.ID: Fence(2)}[id])
+			w.ok(err)
+			w.that(r.State == want && (want != engine.Held || r.ExpiresAt.Equal(until)), "%+v, want %s", r, want)
+		}
+		w.Advance(2 * w.Tick)
+		w.that(w.reap(next, 10).Expired == 1, "it has not expired")
+		w.counts(next, 0, 2, 0, 0, 0)
+	}},
 	{"a hold that was returned before keeps its attempts", func(w *world) {
 		s := w.sale(nil, 2)
 		h := w.hold(s, as64, 1, 0, 1)

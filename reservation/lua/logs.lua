@@ -3,8 +3,12 @@
 -- each names buyers whose records are then read and judged. A lost or repeated
 -- hint is harmless, a late one costs a delay.
 --
---   q1 holds at their deadline        q3 holds returned from a payment, same
+--   q1 holds at their deadline        q3 the same, of deadlines that come in no order
 --   q2 payments overdue for an answer q4 tombstones that may be forgotten
+--
+-- q3 is of holds that were extended or came back from a payment. One that is due
+-- must not stand behind one that is not, so it is a sorted set: of one score, by
+-- its bytes, which begin with the time. Each entry has one buyer.
 --
 -- takes    KEYS[4..7]
 -- touches  nothing yet; write.lua cuts what was walked off the heads
@@ -21,7 +25,7 @@ local function next_entry(q, c)
     if c.chunk and #c.chunk < CHUNK then
       return nil
     end
-    c.chunk, c.at = call('LRANGE', KEYS[q], c.walked, c.walked + CHUNK - 1), 1
+    c.chunk, c.at = call(q == Q_RETURNED and 'ZRANGE' or 'LRANGE', KEYS[q], c.walked, c.walked + CHUNK - 1), 1
   end
   return c.chunk[c.at]
 end

@@ -1,9 +1,9 @@
 -- repair_begin.lua: step 1 of a rebuild: nobody else's may go on.
 --
 -- takes    KEYS as in create.lua, then what the new shard is laid down in until
---          it is whole: 11 sku, 12 buyers, 13 q1, 14 q2, 15 moves, 16 net;
+--          it is whole: 11 sku, 12 buyers, 13 q1, 14 q2, 15 moves, 16 net, 17 q3;
 --          ARGV: 1 the new epoch, 2 what names this rebuild
--- touches  sale, 11..16
+-- touches  sale, 11..17
 -- returns  the clock's seconds and microseconds; error FROZEN if the shard is not
 --          frozen, or an epoch as high is known here
 
@@ -17,7 +17,7 @@ if terms then
     return redis.error_reply('FROZEN the shard is open in epoch ' .. epoch .. ': freeze it first')
   end
 end
-for i = 11, 16 do
+for i = 11, 17 do
   redis.call('UNLINK', KEYS[i])
 end
 redis.call('SET', KEYS[1], string.format('frozen %d %s', ARGV[1] - 1, ARGV[2]))

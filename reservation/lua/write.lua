@@ -67,7 +67,9 @@ if seq ~= seq_before then
 end
 
 for q, c in pairs(cursors) do
-  if c.walked > 0 then
+  if c.walked > 0 and q == Q_RETURNED then
+    call('ZREMRANGEBYRANK', KEYS[q], 0, c.walked - 1)
+  elseif c.walked > 0 then
     call('LTRIM', KEYS[q], c.walked, -1)
   end
   if c.from > 6 then
@@ -84,7 +86,14 @@ end
 log(Q_DUE, due5, log_due)
 log(Q_REVIEW, review5, log_review)
 log(Q_PURGE, pack5(now + keep), log_tombstone)
-in_parts('RPUSH', KEYS[Q_RETURNED], log_returned)
+for i = 1, #log_returned, 256 do
+  local scored = {}
+  for j = i, math.min(i + 255, #log_returned) do
+    scored[#scored + 1] = 0
+    scored[#scored + 1] = log_returned[j]
+  end
+  call('ZADD', KEYS[Q_RETURNED], unpack(scored))
+end
 
 local moment = #events > 0 and decimal(now)
 for i = 1, #events do

@@ -181,7 +181,21 @@ export function needs(live) {
   const row = room.firstChild
   share(row.childNodes[1], h.used, 12, h.used > 0.85 ? 'held' : 'sold', `headroom: ${percent(h.used)} used`)
   put(row.childNodes[2], h.used === null ? none : percent(Math.max(0, 1 - h.used)) + ' left')
-  put(room.lastChild, (h.knee ? `${rate(h.rate)} of ${rate(h.knee)} that the capacity model allows; ` : '') + h.shares.map((s) => `${s.name} ${percent(s.used)}`).join(' · '))
+  put(room.children[1], h.shares.map((s) => `${s.name} ${percent(s.used)}`).join(' · '))
+  knee(room, h.knee)
+}
+
+// knee is what the capacity model says; nothing without one.
+function knee(room, k) {
+  while (room.children.length > 2 && !k) room.lastChild.remove()
+  if (!k) return
+  if (room.children.length === 2) room.append(el('div', { class: 'row' }, el('span', { class: 'name' }, 'To the knee'), el('div'), el('b')), el('p', { class: 'quiet' }))
+  const [row, words] = [room.children[2], room.children[3]]
+  const between = (i, say) => `${say(i.value)} [${say(i.low)}, ${say(i.high)}]`
+  share(row.childNodes[1], k.used.value, 12, k.used.high >= 1 ? 'held' : 'sold', `${between(k.used, percent)} of what fits before the knee`)
+  put(row.childNodes[2], percent(Math.max(0, 1 - k.used.value)) + ' left')
+  put(words, `${between(k.used, percent)} used; ${k.binds} first` + (k.most.value ? `, at ${between(k.most, rate)}` : ''))
+  row.title = words.title = `the capacity model of ${k.measured}, ${k.on}: as much of what comes to this node now as it takes to be at the knee`
 }
 
 export function hot(live, sale) {
