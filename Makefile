@@ -152,9 +152,14 @@ compose-check: ## check docker-compose.yml against the Compose specification, wi
 	cd tools/composecheck && $(GO) run -mod=readonly . ../../docker-compose.yml
 
 .PHONY: e2e
-e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+e2e: build ## a real Chromium clicks through the demo's shop and the operators' console; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
 	@scripts/deps.sh e2e
 	scripts/e2e.sh $(ARGS)
+
+.PHONY: first-order
+first-order: ## from git clone to a confirmed order in a browser: each step, and what it took (ARGS="-cold": nothing built before)
+	@scripts/deps.sh e2e
+	cd tools/e2e && $(GO) run -mod=readonly ./firstorder -repo "$(CURDIR)" $(ARGS)
 
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars

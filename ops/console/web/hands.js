@@ -156,7 +156,14 @@ function press(h, at) {
   dialog(h, sale, live)
 }
 
-export const say = (text) => put($('said'), text)
+// say tells everybody for a while what has been done, or why nothing was.
+const saidFor = 8000 // ms
+let unsay
+export function say(text) {
+  put($('said'), text)
+  clearTimeout(unsay)
+  unsay = setTimeout(() => put($('said'), ''), saidFor)
+}
 
 function field(f, id) {
   const props = { id, name: f.name, required: f.required, placeholder: f.placeholder, 'data-testid': 'field-' + f.name, autocomplete: 'off' }

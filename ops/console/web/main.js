@@ -116,13 +116,17 @@ function shut(why = '') {
   $('token').focus()
 }
 
-function theme(next) {
-  document.documentElement.dataset.theme = next
-  sessionStorage.setItem('flashsale-theme', next)
-}
+// theme is the system's, until somebody chooses in this tab.
+const themeAt = 'flashsale-theme'
+const dark = matchMedia('(prefers-color-scheme: dark)')
+const theme = () => { document.documentElement.dataset.theme = sessionStorage.getItem(themeAt) || (dark.matches ? 'dark' : 'light') }
 
-theme(sessionStorage.getItem('flashsale-theme') || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'))
-$('theme').addEventListener('click', () => theme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'))
+theme()
+dark.addEventListener('change', theme)
+$('theme').addEventListener('click', () => {
+  sessionStorage.setItem(themeAt, document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark')
+  theme()
+})
 $('leave').addEventListener('click', () => shut())
 $('sale').addEventListener('change', (e) => { now.sale = e.target.value; draw() })
 $('signin').addEventListener('submit', (e) => {

@@ -99,7 +99,7 @@ export function control(live, sale, points) {
       ['wait p50 · p95', r.wait_p50 === null ? none : `${brief(r.wait_p50)} · ${brief(r.wait_p95)}`, ''])
   } else {
     const p = live.pressure
-    facts.push(['asking now, of at most ' + short(p.asking_limit), short(p.asking), p.asking >= p.asking_limit * 0.9 ? 'warn' : ''],
+    facts.push(['asking, of ' + short(p.asking_limit), short(p.asking), p.asking >= p.asking_limit * 0.9 ? 'warn' : ''],
       ['told overloaded', rate(p.overloaded), p.overloaded > 0 ? 'warn' : ''],
       ['told too often', rate(p.rate_limited), p.rate_limited > 0 ? 'warn' : ''])
   }
@@ -126,7 +126,7 @@ const slow = { reserve: [0.1, 1], batch: [0.5, 2], 'gate call': [0.05, 0.5], che
 export function latency(live, points) {
   const place = $('latency')
   if (!place.firstChild) {
-    place.append(el('div', { class: 'steps' }, el('span'), el('span', { class: 'h', style: null }, scaleWords.slice(1, 5).join('   ')), ...['p50', 'p99', 'p99.9'].map((t) => el('span', { class: 'h' }, t))))
+    place.append(el('div', { class: 'steps' }, el('span'), el('span', { class: 'h scale' }, ...scaleWords.map((t) => el('span', {}, t))), ...['p50', 'p99', 'p99.9'].map((t) => el('span', { class: 'h' }, t))))
   }
   const table = place.firstChild
   const items = live.steps
@@ -145,7 +145,7 @@ export function latency(live, points) {
     }
   })
   lines($('plot-latency'), points, [
-    { name: 'reserve p99', kind: 'a', of: (p) => p.p99?.reserve }, { name: 'gate call p99', kind: 'c', of: (p) => p.p99?.['gate call'] }, { name: 'checkout p99', kind: 'b', of: (p) => p.p99?.checkout },
+    { name: 'p99 reserve', kind: 'a', of: (p) => p.p99?.reserve }, { name: 'gate', kind: 'c', of: (p) => p.p99?.['gate call'] }, { name: 'checkout', kind: 'b', of: (p) => p.p99?.checkout },
   ], 130, span, 'latency over time', seconds)
 }
 
