@@ -156,7 +156,7 @@ func TestHandsThatAreNotAMove(t *testing.T) {
 	q := desk(t, operator, room)
 	q.act("rate", "r", room, field{"rate_cap", "7"}, field{"reason", "slower, please"})
 	q.noted("queue", room, "olga", "slower, please")
-	q.says("#control", "capped at 7/s")
+	q.says("#control", "cap 7/s")
 	q.check("console-room")
 	q.fits()
 }
@@ -272,10 +272,10 @@ func TestAnOrdersTimeLineIsThatOfTheTerminal(t *testing.T) {
 		t.Fatalf("few steps: %s", text)
 	}
 	p := desk(t, viewer, sale)
+	p.press("/")
 	for _, id := range []string{order.ID, hold.ID} {
-		p.press("/")
 		p.until(`document.activeElement.id == "query"`)
-		p.run(chromedp.SetValue(chromedp.CSS("#query"), ""), chromedp.SendKeys(chromedp.CSS("#query"), id+"\r"))
+		p.run(chromedp.KeyEvent(id + "\r")) // over what was looked for before
 		p.until(`document.querySelector('[data-testid="timeline"]')`)
 		var got [][]string
 		shown := ask[string](p, `JSON.stringify([...document.querySelectorAll('[data-testid="timeline"] tbody tr')].map((tr) => [0, 2, 3, 4].map((i) => tr.children[i].textContent.trim())))`)
@@ -292,8 +292,7 @@ func TestAnOrdersTimeLineIsThatOfTheTerminal(t *testing.T) {
 		p.click(`dialog [data-testid="close-search"]`)
 		p.until(`!document.querySelector("dialog")`)
 	}
-	p.press("/")
-	p.run(chromedp.SetValue(chromedp.CSS("#query"), ""), chromedp.SendKeys(chromedp.CSS("#query"), "ord_nobody\r"))
+	p.run(chromedp.KeyEvent("ord_nobody\r"))
 	p.until(`document.querySelector('dialog .problem')?.textContent.includes("no order")`)
 }
 

@@ -37,7 +37,7 @@ type page struct {
 	url string
 }
 
-const patience = 30 * time.Second // for a whole story on a machine that is busy
+const patience = 90 * time.Second // for a whole story on a machine that is busy
 
 // visit opens the shop as a new visitor. Scripts run before the page's own.
 func visit(t *testing.T, s screen, sale string, scripts ...string) *page {

@@ -18,7 +18,7 @@ async function find(text, sale) {
   const box = el('dialog', { id: 'dialog-order', class: 'wide', 'data-testid': 'dialog-order', 'aria-labelledby': 'order-title' },
     el('h2', { id: 'order-title' }, text), body, el('div', { class: 'buttons' }, close))
   close.addEventListener('click', () => box.close())
-  box.addEventListener('close', () => { box.remove(); $('query').focus() })
+  box.addEventListener('close', () => { box.remove(); $('query').select() }) // for the next one
   $('dialogs').append(box)
   box.showModal()
   await show(body, text, sale)
