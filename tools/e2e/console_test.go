@@ -117,7 +117,7 @@ func TestHandsThatAreNotAMove(t *testing.T) {
 
 	p.reach("extend", "h", field{"seconds", "300"}, field{"reason", "the bank is slow"})
 	p.click(`dialog [data-testid="dry-run"]`)
-	p.says(`dialog [data-testid="plan"]`, "1 holds are alive; up to 1 would live longer")
+	p.says(`dialog [data-testid="plan"]`, "Holds alive: 1. Would live longer: up to 1.")
 	p.check("console-dialog")
 	p.fits()
 	p.confirm(sale)
