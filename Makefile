@@ -156,9 +156,14 @@ otlp-check: build ## our spans of a purchase, read by the OpenTelemetry Collecto
 	cd tools/otlpcheck && OTLP_ENGINE=$(CURDIR)/bin/flashsale $(GO) test -mod=readonly -count=1 -timeout 5m $(ARGS) .
 
 .PHONY: e2e
-e2e: build ## a real Chromium clicks through the demo's shop on desktop and phone; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
+e2e: build ## a real Chromium clicks through the demo's shop and the operators' console; pictures in bin/e2e (ARGS="-run ThreeD"): minutes
 	@scripts/deps.sh e2e
 	scripts/e2e.sh $(ARGS)
+
+.PHONY: first-order
+first-order: ## from git clone to a confirmed order in a browser: each step, and what it took (ARGS="-cold": nothing built before)
+	@scripts/deps.sh e2e
+	cd tools/e2e && $(GO) run -mod=readonly ./firstorder -repo "$(CURDIR)" $(ARGS)
 
 .PHONY: deps
 deps: ## install what is missing: Redis, Postgres, Java, Kafka's jars

@@ -33,6 +33,7 @@ type demoCmd struct {
 	Stock        int64         `help:"Units of each SKU." default:"100"`
 	Limit        int           `help:"Units per buyer." default:"4"`
 	HoldTTL      time.Duration `help:"How long a hold lasts." default:"2m"`
+	AdminToken   []string      `help:"Admin tokens to know besides its own, an owner's: name:role:secret; repeatable." placeholder:"TOKEN" type:"secret"`
 	Queue        bool          `help:"Add a sale called drop, with a waiting room that opens a minute from now."`
 	TraceFile    string        `help:"Where the spans of traced requests go; default: in the data directory, or else a file that is removed at the end." placeholder:"FILE"`
 	OTLPEndpoint string        `name:"otlp-endpoint" help:"OpenTelemetry collector that gets them too, as http://127.0.0.1:4318." placeholder:"URL"`
@@ -89,7 +90,7 @@ func (c *demoCmd) Run(w *world) error {
 	}
 	defer func() { _ = box.Close() }()
 
-	settings.AdminToken, settings.BuyerKey, settings.DataKeys, settings.PaymentURL = []string{secrets.AdminToken}, secrets.BuyerKey, secrets.DataKeys, box.URL()
+	settings.AdminToken, settings.BuyerKey, settings.DataKeys, settings.PaymentURL = append([]string{secrets.AdminToken}, c.AdminToken...), secrets.BuyerKey, secrets.DataKeys, box.URL()
 	settings.Partitions, settings.Replication = 3, 1
 	removeTraces, err := c.traceTo(&settings)
 	if err != nil {

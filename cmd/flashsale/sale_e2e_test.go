@@ -206,10 +206,13 @@ func TestDemoPrintsOneLineAndSellsOnEmbeddedBackends(t *testing.T) {
 	for _, backends := range []string{"embedded", "auto"} {
 		t.Run(backends, func(t *testing.T) {
 			t.Parallel()
-			p := start(t, "demo", "--backends", backends, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--stock", "5")
+			p := start(t, "demo", "--backends", backends, "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--stock", "5", "--admin-token", "eve:viewer:looks-on-and-no-more")
 			d := p.ready
 			if d.API == "" || d.Admin == "" || d.AdminToken == "" || d.Sale != "demo" || len(d.SKUs) == 0 || d.BuyerKey == "" || len(d.Backends) < 3 {
 				t.Fatalf("the line lacks something: %+v", d)
+			}
+			if got := send("GET", d.Admin+"/admin/v1/me", "looks-on-and-no-more", "", ""); got.Status != 200 || !strings.Contains(got.Raw, "viewer") {
+				t.Errorf("its viewer: %d %s", got.Status, got.Raw)
 			}
 			out, errs, status := command(t, "loadtest", "--json", "--quiet", "--api", d.API, "--admin", d.Admin, "--token", d.AdminToken, "--buyer-key", d.BuyerKey, "--buyers", "40")
 			var report struct {

@@ -184,7 +184,7 @@ func binds(v *Sale, l *Live) (what, because string) {
 			return "payment", b.Name + " is open"
 		}
 	}
-	return "demand", "nothing: everybody who asks is served"
+	return "demand", "everybody who asks is served"
 }
 
 func over(v *float64, least float64) bool { return v != nil && *v > least }

@@ -62,6 +62,9 @@ export function seconds(v) {
   return Math.round(v / 86400) + ' days'
 }
 
+// since says an age in whole seconds.
+export const since = (v) => (v < 99.5 ? Math.round(v) + ' s' : seconds(v))
+
 export const percent = (v) => (known(v) ? (v * 100).toFixed(v < 0.1 ? 1 : 0) + '%' : none)
 
 export const clock = (t) => new Date(t).toISOString().slice(11, 19)

@@ -59,7 +59,7 @@ const hands = [
     words: () => 'Nobody’s hold ends within the next seconds. None lives beyond its cap, and none is shortened.',
     fields: () => [{ name: 'seconds', label: 'Seconds from now', type: 'number', required: true, value: '120' }, reason],
     dry: (s, v) => ask('POST', sale(s, '/holds/extend'), { seconds: Number(v.seconds), reason: v.reason || 'a look', dry_run: true }),
-    told: (d) => `${count(d.live)} holds are alive; up to ${count(d.extended)} would live longer, ${count(d.capped)} are near their cap.`,
+    told: (d) => `Holds alive: ${count(d.live)}. Would live longer: up to ${count(d.extended)}. Near their cap: ${count(d.capped)}.`,
     send: (s, v, k) => ask('POST', sale(s, '/holds/extend'), { seconds: Number(v.seconds), reason: v.reason }, k),
     done: (s, v, d) => `${count(d.extended)} holds live longer, until ${d.until.slice(11, 19)} UTC`,
   },
@@ -156,7 +156,14 @@ function press(h, at) {
   dialog(h, sale, live)
 }
 
-export const say = (text) => put($('said'), text)
+// say tells everybody for a while what has been done, or why nothing was.
+const saidFor = 8000 // ms
+let unsay
+export function say(text) {
+  put($('said'), text)
+  clearTimeout(unsay)
+  unsay = setTimeout(() => put($('said'), ''), saidFor)
+}
 
 function field(f, id) {
   const props = { id, name: f.name, required: f.required, placeholder: f.placeholder, 'data-testid': 'field-' + f.name, autocomplete: 'off' }

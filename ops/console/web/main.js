@@ -1,6 +1,6 @@
 // The desk: who is signed in, which sale is looked at, how old the figures are.
 
-import { $, el, put, mark, seconds } from './dom.js'
+import { $, el, put, mark, seconds, since } from './dom.js'
 import { ask, watch, token, keepToken, dropToken } from './stream.js'
 import * as panels from './panels.js'
 import * as hands from './hands.js'
@@ -57,16 +57,16 @@ function tick() {
   const age = Math.max(0, serverNow() - Date.parse(now.live.at))
   document.body.dataset.age = String(Math.round(age))
   const stale = age > staleAfter
-  put($('age'), stale ? `${seconds(Math.round(age / 1000))} old` : `${(age / 1000).toFixed(1)} s old`)
+  put($('age'), stale ? `${since(age / 1000)} old` : `${(age / 1000).toFixed(1)} s old`)
   mark($('age'), 'stale', stale ? 'yes' : 'no')
   $('figures').classList.toggle('stale', stale)
   const lost = $('lost')
   lost.hidden = !stale
-  if (stale) put(lost, `Connection lost. These figures are ${seconds(Math.round(age / 1000))} old; trying again. ${now.why || ''}`)
+  if (stale) put(lost, `Connection lost${now.why ? ': ' + now.why : ''}. These figures are ${since(age / 1000)} old; trying again.`)
   const silent = now.live.silent
   if (!stale && silent.length) {
     lost.hidden = false
-    put(lost, 'No answer from ' + silent.map((s) => `${s.who} (${s.since ? 'last ' + seconds(Math.max(0, (serverNow() - Date.parse(s.since)) / 1000)) + ' ago' : 'never'})`).join(', '))
+    put(lost, 'No answer from ' + silent.map((s) => `${s.who}: ${s.error.replaceAll('_', ' ')}, ${s.since ? 'last ' + since(Math.max(0, (serverNow() - Date.parse(s.since)) / 1000)) + ' ago' : 'never yet'}`).join('; '))
   }
   const sale = chosen()
   const t = serverNow()
@@ -116,13 +116,17 @@ function shut(why = '') {
   $('token').focus()
 }
 
-function theme(next) {
-  document.documentElement.dataset.theme = next
-  sessionStorage.setItem('flashsale-theme', next)
-}
+// theme is the system's, until somebody chooses in this tab.
+const themeAt = 'flashsale-theme'
+const dark = matchMedia('(prefers-color-scheme: dark)')
+const theme = () => { document.documentElement.dataset.theme = sessionStorage.getItem(themeAt) || (dark.matches ? 'dark' : 'light') }
 
-theme(sessionStorage.getItem('flashsale-theme') || (matchMedia('(prefers-color-scheme: dark)').matches ? 'dark' : 'light'))
-$('theme').addEventListener('click', () => theme(document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark'))
+theme()
+dark.addEventListener('change', theme)
+$('theme').addEventListener('click', () => {
+  sessionStorage.setItem(themeAt, document.documentElement.dataset.theme === 'dark' ? 'light' : 'dark')
+  theme()
+})
 $('leave').addEventListener('click', () => shut())
 $('sale').addEventListener('change', (e) => { now.sale = e.target.value; draw() })
 $('signin').addEventListener('submit', (e) => {
@@ -133,7 +137,7 @@ $('signin').addEventListener('submit', (e) => {
 })
 document.addEventListener('keydown', (e) => {
   if (e.ctrlKey || e.metaKey || e.altKey || e.target.closest('input, textarea, select, dialog')) return
-  if (e.key === '/') { e.preventDefault(); $('query').focus() }
+  if (e.key === '/') { e.preventDefault(); $('query').select() }
   if (e.key === 't') $('theme').click()
 })
 hands.make(at)

@@ -15,10 +15,10 @@ export function make(at) {
 async function find(text, sale) {
   const body = el('div', { 'aria-live': 'polite' }, el('p', { class: 'quiet' }, 'looking …'))
   const close = el('button', { type: 'button', 'data-testid': 'close-search' }, 'Close')
-  const box = el('dialog', { id: 'dialog-order', class: 'wide', 'data-testid': 'dialog-order', 'aria-labelledby': 'order-title' },
+  const box = el('dialog', { id: 'dialog-order', class: 'way', 'data-testid': 'dialog-order', 'aria-labelledby': 'order-title' },
     el('h2', { id: 'order-title' }, text), body, el('div', { class: 'buttons' }, close))
   close.addEventListener('click', () => box.close())
-  box.addEventListener('close', () => { box.remove(); $('query').focus() })
+  box.addEventListener('close', () => { box.remove(); $('query').select() }) // for the next one
   $('dialogs').append(box)
   box.showModal()
   await show(body, text, sale)

@@ -1,7 +1,7 @@
 // One function per panel: each takes the newest snapshot and brings its part of the
 // screen up to it. Elements are made once and changed after.
 
-import { $, el, put, mark, count, short, rate, seconds, percent, clock, none } from './dom.js'
+import { $, el, put, mark, count, short, rate, seconds, since, percent, clock, none } from './dom.js'
 import { stack, share, lines, spread, scaleWords } from './plot.js'
 
 const span = 120
@@ -38,7 +38,7 @@ export function verdict(live, now) {
   if ($('zeros').title !== list) $('zeros').title = list
 }
 
-const ago = (s) => (s < 1.5 ? 'now' : seconds(Math.round(s)) + ' ago').replace(/\.0+ s/, ' s')
+const ago = (s) => (s < 1.5 ? 'now' : since(s) + ' ago')
 
 const words = { available: 'available', held: 'held', paying: 'paying', sold: 'sold', in_flight: 'between shards' }
 
@@ -83,7 +83,7 @@ export function funnel(live, points) {
   })
   lines($('plot-flow'), points, [
     { name: 'asked', kind: 'a', of: (p) => p.asked }, { name: 'held', kind: 'b', of: (p) => p.held }, { name: 'sold', kind: 'c', of: (p) => p.sold },
-  ], 100, span, 'asked, held and sold per second', rate)
+  ], 84, span, 'asked, held and sold per second', rate)
 }
 
 export function control(live, sale, points) {
@@ -94,12 +94,12 @@ export function control(live, sale, points) {
   ]
   const r = sale?.room
   if (r) {
-    facts.push(['admitted' + (r.rate_cap ? `, capped at ${short(r.rate_cap)}/s` : ''), r.paused ? 'stopped' : rate(r.rate), r.paused ? 'warn' : ''],
+    facts.push(['admitted' + (r.rate_cap ? `, cap ${short(r.rate_cap)}/s` : ''), r.paused ? 'stopped' : rate(r.rate), r.paused ? 'warn' : ''],
       ['in line', count(r.waiting), ''],
       ['wait p50 · p95', r.wait_p50 === null ? none : `${brief(r.wait_p50)} · ${brief(r.wait_p95)}`, ''])
   } else {
     const p = live.pressure
-    facts.push(['asking now, of at most ' + short(p.asking_limit), short(p.asking), p.asking >= p.asking_limit * 0.9 ? 'warn' : ''],
+    facts.push(['asking, of ' + short(p.asking_limit), short(p.asking), p.asking >= p.asking_limit * 0.9 ? 'warn' : ''],
       ['told overloaded', rate(p.overloaded), p.overloaded > 0 ? 'warn' : ''],
       ['told too often', rate(p.rate_limited), p.rate_limited > 0 ? 'warn' : ''])
   }
@@ -126,7 +126,7 @@ const slow = { reserve: [0.1, 1], batch: [0.5, 2], 'gate call': [0.05, 0.5], che
 export function latency(live, points) {
   const place = $('latency')
   if (!place.firstChild) {
-    place.append(el('div', { class: 'steps' }, el('span'), el('span', { class: 'h', style: null }, scaleWords.slice(1, 5).join('   ')), ...['p50', 'p99', 'p99.9'].map((t) => el('span', { class: 'h' }, t))))
+    place.append(el('div', { class: 'steps' }, el('span'), el('span', { class: 'h scale' }, ...scaleWords.map((t) => el('span', {}, t))), ...['p50', 'p99', 'p99.9'].map((t) => el('span', { class: 'h' }, t))))
   }
   const table = place.firstChild
   const items = live.steps
@@ -145,8 +145,8 @@ export function latency(live, points) {
     }
   })
   lines($('plot-latency'), points, [
-    { name: 'reserve p99', kind: 'a', of: (p) => p.p99?.reserve }, { name: 'gate call p99', kind: 'c', of: (p) => p.p99?.['gate call'] }, { name: 'checkout p99', kind: 'b', of: (p) => p.p99?.checkout },
-  ], 130, span, 'latency over time', seconds)
+    { name: 'reserve', kind: 'a', of: (p) => p.p99?.reserve }, { name: 'gate', kind: 'c', of: (p) => p.p99?.['gate call'] }, { name: 'checkout', kind: 'b', of: (p) => p.p99?.checkout },
+  ], 130, span, 'p99 over time', seconds)
 }
 
 const unit = { seconds, share: percent, count, per_second: rate }
@@ -170,8 +170,8 @@ export function needs(live) {
         put(row.childNodes[0], b.state + (b.forced ? ', forced' : ''))
         mark(row.childNodes[0], 'is', b.state === 'open' ? 'bad' : b.state === 'closed' ? 'open' : 'half-open')
         put(row.childNodes[1], b.name.replace(/^payment-/, ''))
-        put(row.childNodes[2], `${count(b.in_flight)}/${count(b.limit)}` + (b.failing > 0 ? `, failing ${rate(b.failing)}` : ''))
-        row.title = b.name
+        put(row.childNodes[2], b.failing > 0 ? `fails ${rate(b.failing)}` : `${count(b.in_flight)}/${count(b.limit)}`)
+        row.title = `${b.name}: ${count(b.in_flight)} calls under way, of at most ${count(b.limit)}; ${rate(b.failing)} fail`
       })
     }
   })

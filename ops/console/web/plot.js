@@ -1,6 +1,6 @@
 // Plots, drawn as SVG: lines over time, stacked bars, and a scale for latencies.
 
-import { svg, el, seconds } from './dom.js'
+import { svg, el } from './dom.js'
 
 const W = 400
 
@@ -66,7 +66,7 @@ export function lines(place, points, series, height, span, label, format) {
   let legend = place.querySelector('.legend')
   if (!legend) place.append(legend = el('div', { class: 'legend' }))
   const last = points[points.length - 1]
-  const want = series.map((l) => `${l.name} ${last ? format(l.of(last)) : '–'}`).concat(`scale to ${format(top)}, ${span} s`)
+  const want = series.map((l) => `${l.name} ${last ? format(l.of(last)) : '–'}`).concat(`to ${format(top)}, ${span} s`)
   legend.replaceChildren(...want.map((text, i) => el('span', {}, ...(series[i] ? [el('i', { class: 'k-' + series[i].kind })] : []), text)))
 }
 
@@ -94,4 +94,5 @@ export function spread(at, p50, p99, p999, label) {
   s.replaceChildren(...parts)
 }
 
-export const scaleWords = ['0.1 ms', '1 ms', '10 ms', '100 ms', '1 s', seconds(10)]
+// What the lines of that scale stand for.
+export const scaleWords = ['1 ms', '10 ms', '100 ms', '1 s']
