@@ -3,6 +3,7 @@ package bench
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"math"
@@ -136,26 +137,37 @@ func (c *screens) on() bool { return c.stop != nil }
 func (c *screens) open(ctx context.Context) error {
 	ctx, c.stop = context.WithCancel(ctx)
 	c.count, c.since = 0, time.Now()
+	told := make(chan error, lookers)
 	for range lookers {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.s.admin+"/admin/v1/live", nil)
-		if err != nil {
-			return err
-		}
-		req.Header = http.Header{"Authorization": {"Bearer " + adminToken}, "Accept": {"text/event-stream"}}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return err
-		}
-		if res.StatusCode != http.StatusOK {
-			_ = res.Body.Close()
-			return fmt.Errorf("bench: a console was told %s", res.Status)
-		}
-		c.all.Go(func() {
-			defer func() { _ = res.Body.Close() }()
-			_, _ = io.Copy(c, res.Body) // until it is closed
-		})
+		c.all.Go(func() { c.look(ctx, told) })
 	}
-	return nil
+	var all error
+	for range lookers {
+		all = errors.Join(all, <-told)
+	}
+	return all
+}
+
+// look is one console: it says whether it was let in, and reads until it is closed.
+func (c *screens) look(ctx context.Context, told chan<- error) {
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, c.s.admin+"/admin/v1/live", nil)
+	if err != nil {
+		told <- err
+		return
+	}
+	req.Header = http.Header{"Authorization": {"Bearer " + adminToken}, "Accept": {"text/event-stream"}}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		told <- err
+		return
+	}
+	defer func() { _ = res.Body.Close() }()
+	if res.StatusCode != http.StatusOK {
+		told <- fmt.Errorf("bench: a console was told %s", res.Status)
+		return
+	}
+	told <- nil
+	_, _ = io.Copy(c, res.Body)
 }
 
 // Write counts the snapshots in what a console is sent.
