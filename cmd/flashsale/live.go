@@ -39,7 +39,7 @@ func (n *node) openLive() (*live.Collector, error) {
 // openKnee has the capacity model, if there is one, judge what comes to this node.
 func (s *Settings) openKnee() (func(live.Mix) live.Knee, error) {
 	if s.CapacityModel == "" {
-		return nil, nil //nolint:nilnil // none is asked for, and none is shown
+		return nil, nil // none is asked for, and none is shown
 	}
 	m, err := capacity.ReadFile(s.CapacityModel)
 	if err == nil {

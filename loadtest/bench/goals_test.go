@@ -107,6 +107,21 @@ func TestASpreadIsTheMedianAndTheEnds(t *testing.T) {
 	}
 }
 
+func TestTheIntervalOfAMedianIsByRanks(t *testing.T) {
+	var v []float64
+	for i := range 24 {
+		v = append(v, float64((i*7)%24)) // 0 to 23, in no order
+	}
+	if low, high := medianWithin(v); low != 6 || high != 17 { // the 7th and the 18th of 24: 97.7%, as a sum of binomials has it
+		t.Errorf("%v, %v", low, high)
+	}
+	for _, few := range [][]float64{{3}, {1, 9}, {1, 5, 9}} {
+		if low, high := medianWithin(few); low != slices.Min(few) || high != slices.Max(few) {
+			t.Errorf("%v: %v, %v", few, low, high)
+		}
+	}
+}
+
 // A machine that slows down between rounds changes both sides of a ratio: it
 // must be taken within each round.
 func TestRatiosAreTakenWithinARound(t *testing.T) {

@@ -58,6 +58,7 @@ var measures = []measure{
 	{name: "reserve_aof_always", gives: []value{{"reserve_aof_always", perSecond, "reserve, on a Redis that syncs its AOF before every answer"}}, run: reserveAOF},
 	{name: "reserve_release", gives: []value{{"reserve_release", perSecond, "pairs of a reservation and its release"}}, run: reserveRelease},
 	{name: "purchase", gives: []value{{"purchase", perSecond, "complete purchases: reserved, paid, committed to Postgres, order in hand"}}, run: purchase},
+	{name: "consoles", asked: true, gives: consoleValues, run: looking},
 	{name: "checkout_overhead", gives: checkoutValues, run: checkoutOverhead},
 	{name: "latency", needs: []string{"reserve"}, gives: latencyValues(), run: latency},
 	{name: "goodput", needs: []string{"reserve"}, gives: goodputValues(), run: goodput},

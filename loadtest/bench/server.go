@@ -37,7 +37,7 @@ func (w *world) get(ctx context.Context, name string) (*server, error) {
 	var s *server
 	var err error
 	switch name {
-	case "product", "product-aof", "product-all", "product-split", "product-unguarded", "product-sampled", "product-traced":
+	case "product", "product-aof", "product-all", "product-split", "product-unguarded", "product-sampled", "product-traced", "product-watched":
 		s, err = w.startProduct(ctx, name)
 	case "nginx":
 		s, err = w.startNginx(ctx)
@@ -98,6 +98,8 @@ func (w *world) startProduct(ctx context.Context, name string) (*server, error) 
 	switch name {
 	case "product-unguarded":
 		more = []string{"--unguarded"}
+	case "product-watched":
+		more = []string{"--limit", "unpaid=off"} // its buyers never pay
 	case "product-sampled", "product-traced":
 		if more, err = w.traceInto(s, name); err != nil {
 			return nil, err
