@@ -51,7 +51,7 @@ func run(ctx context.Context, repo, args string, cold bool) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
 	var env []string // without what the make that has started this has set for it
 	for _, v := range os.Environ() {
-		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS=") {
+		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS=") && !strings.HasPrefix(v, "ARGS=") {
 			env = append(env, v)
 		}
 	}
