@@ -103,8 +103,8 @@ func TestWhoeverTampersWithTheLedgersIsFoundAndNamed(t *testing.T) {
 			"row_changed stock/3, row_changed stock/5"},
 		"two rows that changed numbers": {[]string{`ALTER TABLE stock_ledger ALTER COLUMN id DROP IDENTITY`, `UPDATE stock_ledger SET id = 8 - id WHERE id IN (3, 5)`},
 			"row_changed stock/3, row_changed stock/5"},
-		"a truncated end":            {[]string{`DELETE FROM money_ledger WHERE id > 10`}, "row_deleted money/11, row_deleted money/12"},
-		"everything gone":            {[]string{`DELETE FROM audit_log`}, "row_deleted audit/1"},
+		"a truncated end": {[]string{`DELETE FROM money_ledger WHERE id > 10`}, "row_deleted money/11, row_deleted money/12"},
+		"everything gone": {[]string{`DELETE FROM audit_log`}, "row_deleted audit/1"},
 		// Which ledger the first seal is of depends on what else the server runs: whose transactions hold which rows back.
 		"a seal made to fit the lie": {[]string{`UPDATE ledger_seals SET rows = rows - 1 WHERE no = (SELECT min(no) FROM ledger_seals WHERE ledger = 'stock')`}, "seal_changed stock/0"},
 		"a seal that is gone":        {[]string{`DELETE FROM ledger_seals WHERE no = 2`}, "seal_missing /0"},

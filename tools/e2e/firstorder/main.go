@@ -49,7 +49,12 @@ func run(ctx context.Context, repo, args string, cold bool) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	env := os.Environ()
+	var env []string // without what the make that has started this has set for it
+	for _, v := range os.Environ() {
+		if !strings.HasPrefix(v, "MAKE") && !strings.HasPrefix(v, "MFLAGS=") && !strings.HasPrefix(v, "ARGS=") {
+			env = append(env, v)
+		}
+	}
 	if cold {
 		env = append(env, "GOCACHE="+filepath.Join(dir, "build"))
 	}
