@@ -43,6 +43,7 @@ func TestPlansAreMadeWithTheShippedModelAndRefusedWhereTheyCannotBe(t *testing.T
 	}{
 		{"plan", exitOK, "Binds first"},
 		{"plan --json", exitOK, `"what_if"`},
+		{"plan --buyers 500000 --stock 20000 --window 60s --p99 1us", exitFound, "IMPOSSIBLE"},
 		{"plan --buyers 1e9 --window 1s", exitFound, "IMPOSSIBLE"},
 		{"plan --buyers 0", exitUsage, "at least 1"},
 		{"plan --model absent.json", exitUsage, "absent.json"},

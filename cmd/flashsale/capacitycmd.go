@@ -116,7 +116,7 @@ type capacityPlanCmd struct {
 	Asks           float64       `help:"Requests for stock of each buyer." default:"1"`
 	SKUs           float64       `name:"skus" help:"SKUs on offer." default:"1"`
 	Peak           float64       `help:"The highest rate of arrivals by the mean." default:"1"`
-	P99            time.Duration `help:"What a reservation may take." default:"250ms"`
+	P99            time.Duration `help:"What a reservation may take." name:"p99" default:"250ms"`
 	Load           float64       `help:"How full anything may be, of what it serves at most." default:"0.6"`
 	Admit          float64       `help:"Buyers per second that a waiting room lets through; 0: there is none." default:"0"`
 	Shards         int           `help:"Shards of the sale; 0: as many as it takes." default:"0"`
