@@ -3,7 +3,7 @@
 #
 #   scripts/deps.sh        Redis, Postgres, Java, Maven, the jars of Apache Kafka, a C compiler,
 #                          which Go's race detector asks for, and Prometheus with promtool (tests)
-#   scripts/deps.sh e2e    what the demo needs, Chromium and a font
+#   scripts/deps.sh e2e    what the demo needs, Chromium, a font and npm
 #   scripts/deps.sh demo   Redis and Postgres only (the demo has Kafka built in)
 #
 # System packages come from apt-get, and only if missing; the jars from Maven
@@ -98,6 +98,7 @@ if [ "$what" = all ]; then
   have promtool && have prometheus || packages+=(prometheus)
 elif [ "$what" = e2e ]; then
   have chromium || packages+=(chromium fonts-dejavu-core)
+  have npm || packages+=(npm)
 elif [ "$what" != demo ]; then
   die "unknown argument '$what': nothing for all, demo or e2e"
 fi

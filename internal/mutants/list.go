@@ -111,6 +111,12 @@ var gateMutants = []mutant{
 	{"stock-left-expired", "expired units wait for a reaper: a hold does not take them back", []patch{
 		{"lua/hold.lua", "    if not nothing_due then\n      reclaim()\n    end", "    nothing_due = true"},
 	}},
+	{"extended-hide-others", "who was extended for longer stands before those who are due", []patch{
+		{"lua/write.lua", "scored[#scored + 1] = 0", "scored[#scored + 1] = call('ZCARD', KEYS[Q_RETURNED])"},
+	}},
+	{"extended-hide-new", "a rebuild lays extended holds before the new ones that it lets in", []patch{
+		{"restore.go", "b.deadline > now+s.HoldTTL.Milliseconds()", "b.deadline > now+1000*s.HoldTTL.Milliseconds()"},
+	}},
 	{"seq-reused", "an expiry or release takes the place of the decision before it", []patch{
 		{"lua/settle.lua", "seq = seq + 1", "seq = math.max(seq, 1)"},
 	}},

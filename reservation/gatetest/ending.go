@@ -46,7 +46,9 @@ var ending = []testCase{
 			_, err := w.Gate.Extend(w.ctx, s, h.ID, h.ExpiresAt.Add(time.Duration(20-19*i)*w.Tick))
 			w.ok(err)
 		}
-		w.Advance(2 * w.Tick)
+		w.Advance(w.Tick)
+		w.that(w.reap(s, 10).Expired == 0, "what was extended has expired") // and the hints of the old deadlines are gone
+		w.Advance(w.Tick)
 		w.that(w.reap(s, 10).Expired == 1, "the one that was extended for less has not expired")
 		w.is(w.find(s, long.ID).State, engine.Held)
 		// Neither does it after a rebuild, which makes one log of all.
