@@ -167,20 +167,23 @@ func TestTheClosedLoopCountsWhatTheServerCounts(t *testing.T) {
 	}
 }
 
-func TestAClosedLoopGoesOnUntilSomethingHasCome(t *testing.T) {
-	s := spec(Reserve)
-	began, slow := time.Now(), 3*s.Window/2 // all are asked at once, and nobody is answered within the window
-	s.Addr = shop(t, func(w http.ResponseWriter, r *http.Request) {
-		select {
-		case <-time.After(slow - time.Since(began)):
-		case <-r.Context().Done():
+func TestALoopGoesOnUntilSomethingHasCome(t *testing.T) {
+	for name, rate := range map[string]float64{"closed": 0, "open": 50} {
+		s := spec(Reserve)
+		s.Rate = rate
+		began, slow := time.Now(), 3*s.Window/2 // nobody is answered within the window
+		s.Addr = shop(t, func(w http.ResponseWriter, r *http.Request) {
+			select {
+			case <-time.After(slow - time.Since(began)):
+			case <-r.Context().Done():
+			}
+			w.WriteHeader(201)
+			_, _ = io.WriteString(w, `{"state":"held"}`)
+		})
+		r, err := Run(s, tokens(t, s.Buyers))
+		if err != nil || r.Good == 0 || r.Seconds <= s.Window.Seconds() || r.Rate != float64(r.Good)/r.Seconds || rate > 0 && r.Latency.N == 0 {
+			t.Errorf("%s: %+v, %v", name, r, err)
 		}
-		w.WriteHeader(201)
-		_, _ = io.WriteString(w, `{"state":"held"}`)
-	})
-	r, err := Run(s, tokens(t, s.Buyers))
-	if err != nil || r.Good == 0 || r.Seconds <= s.Window.Seconds() || r.Rate != float64(r.Good)/r.Seconds {
-		t.Errorf("%+v, %v", r, err)
 	}
 }
 

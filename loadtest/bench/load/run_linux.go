@@ -137,9 +137,9 @@ func (r *runner) close() {
 	_ = unix.Close(r.epoll)
 }
 
-// run is the loop. A closed loop to which nothing good has come by the end of its
-// window goes on for another: a machine that is starved is slow, not broken, and
-// the result says how long it was.
+// run is the loop. Where nothing has come by the end of the window it goes on for
+// another: a machine that is starved is slow, not broken, and the result says how
+// long it was.
 func (r *runner) run() error {
 	s := r.spec
 	dice := rand.New(rand.NewPCG(s.Seed, 1)) //nolint:gosec // arrivals that can be drawn again
@@ -161,7 +161,7 @@ func (r *runner) run() error {
 		if !started && now >= begin {
 			started, cpuBegin = true, processorSeconds()
 		}
-		if now >= end && s.Rate == 0 && r.res.Good+r.res.Bad == 0 && now < s.Lead+s.Patience {
+		if now >= end && r.res.Good+r.res.Bad == 0 && now < s.Lead+s.Patience {
 			s.Window, end = s.Window+window, end+window
 		}
 		if now >= end && !r.stopped {
