@@ -21,8 +21,10 @@ import (
 //
 //   - a word: of this SKU fewer than q units were available. Only a refusal of
 //     a cart of one line proves that; see learn.
-//   - a roster that lacks the buyer: the gate had no record of them, so there
-//     was no hold that this request could be repeating; see roster.
+//   - a roster, no older than the word, that lacks the buyer: the gate had no record
+//     of them, so there was no hold that this request could be repeating, nor any that
+//     its limit would count; see roster. Records stay, so there was none at the word's
+//     moment either.
 //
 // Knowledge belongs to one version of one sale under one set of leases. Whatever this node
 // sees of units coming back ends it at once; what other nodes do ends it within
@@ -46,13 +48,20 @@ type saleKnowledge struct {
 	rosters []*roster       // by shard
 }
 
-// itemKnowledge: word is when<<8 | q, 0 for none: as of when, fewer than q units
-// were available. What was true before after says nothing any more.
+// itemKnowledge: what was true before after says nothing any more.
 type itemKnowledge struct {
-	word  atomic.Int64
+	words atomic.Pointer[words]
 	after atomic.Int64
 	probe atomic.Int64 // when a request was last sent through to look
 }
+
+// word: at some moment from asked to heard, fewer than q units were available.
+// The zero word says nothing.
+type word struct{ q, asked, heard int64 }
+
+// words are the latest and the one before, which serves while the roster is
+// older than the latest.
+type words [2]word
 
 // errKnownSoldOut is shared by all who hear it, and so must not be changed.
 var errKnownSoldOut = refuse(refSoldOut)
@@ -119,26 +128,26 @@ func (k *soldOut) says(s *engine.Sale, buyer engine.BuyerKey, lines []engine.Lin
 			return false
 		}
 		it := &sk.items[l.No]
-		word := it.word.Load()
-		if word == 0 || l.Quantity < int(word&0xff) || word>>8 <= it.after.Load() {
+		ws := it.words.Load()
+		if ws == nil {
 			continue
 		}
-		ro := sk.rosters[shardOf(s, buyer)]
-		now := k.now()
-		age := now - min(word>>8, ro.asOf.Load())
-		if age >= k.bound {
-			return false // every word is as old or the roster is: let the gate speak
+		now, after, roster := k.now(), it.after.Load(), sk.rosters[shardOf(s, buyer)]
+		for _, w := range ws {
+			if w.q == 0 || int64(l.Quantity) < w.q || w.asked <= after || now-w.asked >= k.bound || w.heard > roster.asOf.Load() {
+				continue
+			}
+			// At a third of its life one request goes through and renews it, so that a
+			// crowd does not meet the gate all at once when it ends.
+			if probed := it.probe.Load(); now-ws[0].asked > k.bound/3 && now-probed > k.bound/3 && it.probe.CompareAndSwap(probed, now) {
+				return false
+			}
+			if roster.has(buyer) {
+				return false
+			}
+			k.known.Inc()
+			return true
 		}
-		// At half its life one request goes through and renews it, so that a
-		// crowd does not meet the gate all at once when it ends.
-		if probed := it.probe.Load(); age > k.bound/2 && now-probed > k.bound/2 && it.probe.CompareAndSwap(probed, now) {
-			return false
-		}
-		if ro.has(buyer) {
-			return false
-		}
-		k.known.Inc()
-		return true
 	}
 	return false
 }
@@ -151,8 +160,8 @@ func (k *soldOut) learn(s *engine.Sale, lines []engine.Line, asked int64, err er
 	if err == nil { // units were there
 		if sk := k.of(s); sk != nil {
 			for _, l := range lines {
-				if it := sk.item(l.No); it != nil && l.Quantity >= int(it.word.Load()&0xff) {
-					it.word.Store(0)
+				if it := sk.item(l.No); it != nil && it.words.Load().contradictedBy(l.Quantity) {
+					it.words.Store(nil)
 				}
 			}
 		}
@@ -166,22 +175,29 @@ func (k *soldOut) learn(s *engine.Sale, lines []engine.Line, asked int64, err er
 	if it == nil {
 		return
 	}
-	q := int64(lines[0].Quantity)
-	for {
-		old := it.word.Load()
-		alive := old != 0 && old>>8 > it.after.Load() && asked-old>>8 < k.bound
-		if asked <= it.after.Load() || alive && (old&0xff < q || old>>8 >= asked) {
-			break // the older word says more, or came later
+	w := word{int64(lines[0].Quantity), asked, k.now()}
+	for old := it.words.Load(); w.asked > it.after.Load(); old = it.words.Load() {
+		var last word
+		if old != nil && old[0].asked > it.after.Load() && w.heard-old[0].asked < k.bound {
+			last = old[0]
 		}
-		if it.word.CompareAndSwap(old, asked<<8|q) {
+		// The latest is kept for a while even if no roster goes with it yet: one that is
+		// being read may just be old enough.
+		if last.q != 0 && (last.q < w.q || last.q == w.q && w.asked-last.asked <= k.bound/4) {
+			break
+		}
+		if it.words.CompareAndSwap(old, &words{w, last}) {
 			break
 		}
 	}
 	for shard, ro := range sk.rosters {
-		if k.now()-ro.asOf.Load() > k.bound/2 {
-			ro.refresh(k, sk, shard)
-		}
+		ro.follow(k, sk, shard, w.heard)
 	}
+}
+
+// contradictedBy says whether a word is over because so many units were there.
+func (ws *words) contradictedBy(units int) bool {
+	return ws != nil && slices.ContainsFunc(ws[:], func(w word) bool { return w.q != 0 && int64(units) >= w.q })
 }
 
 // about gives the knowledge of a sale's snapshot, forgetting an older one's.
@@ -252,7 +268,7 @@ func (it *itemKnowledge) end(now int64) {
 			break
 		}
 	}
-	it.word.Store(0)
+	it.words.Store(nil)
 }
 
 // changed ends all that is known of a sale: its terms, its stock or its gate.

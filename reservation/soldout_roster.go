@@ -72,11 +72,15 @@ func (ro *roster) heard(ops []*op, asked int64, before, after uint64) {
 	}
 }
 
-// refresh reads the roster in the background, unless that is being done, was
-// done just now, or is not worth it.
-func (ro *roster) refresh(k *soldOut, sk *saleKnowledge, shard int) {
+// follow sees to it that the roster will be of a time or later. If this node's calls
+// have kept it complete so far, the next one will. Else it is read in the background,
+// unless that is being done, was done just now, or is not worth it.
+func (ro *roster) follow(k *soldOut, sk *saleKnowledge, shard int, when int64) {
 	ro.mu.Lock()
 	defer ro.mu.Unlock()
+	if asOf := ro.asOf.Load(); asOf >= when || asOf > 0 && ro.through == ro.high {
+		return
+	}
 	if ro.reading || k.now() < ro.next || !k.gate.enter() {
 		return
 	}

@@ -69,6 +69,15 @@ func (t timeline) first(f func(moment) bool) (moment, bool) {
 	return t[i], true
 }
 
+// sold is how many units are known to have been sold by a time.
+func (t timeline) sold(by time.Time) int64 {
+	i := sort.Search(len(t), func(i int) bool { return t[i].at.After(by) })
+	if i == 0 {
+		return 0
+	}
+	return t[i-1].Sold
+}
+
 // reached brackets when the front passed a place: not before, and by.
 func (t timeline) reached(place int64) (notBefore, by time.Time, ok bool) {
 	i := sort.Search(len(t), func(i int) bool { return t[i].Front > place })
