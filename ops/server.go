@@ -92,8 +92,8 @@ type Options struct {
 	Buyers    Buyers          // nil: its path is not there
 	Live      *live.Collector // nil: its path is not there, and the console shows nothing
 	Tokens    []Token
-	Staff     Staff // nil: the Tokens are all that is known
-	Gatherer  prometheus.Gatherer
+	Staff     Staff                // nil: the Tokens are all that is known
+	Registry  *prometheus.Registry // of /metrics
 	Log       *slog.Logger
 	Secure    bool // the listener speaks TLS
 }
@@ -116,8 +116,9 @@ type Staff interface {
 // Server is the admin listener.
 type Server struct {
 	Options
-	http   *http.Server
-	tokens []hashedToken
+	http    *http.Server
+	tokens  []hashedToken
+	refused *prometheus.CounterVec
 }
 
 type hashedToken struct {
@@ -130,7 +131,14 @@ func New(o Options) (*Server, error) {
 	if len(o.Tokens) == 0 && o.Staff == nil {
 		return nil, errors.New("ops: at least one admin token or an identity provider must be set")
 	}
-	s := &Server{Options: o}
+	s := &Server{Options: o, refused: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "flashsale_admin_requests_refused_total",
+		Help: "Admin requests whose token was missing, unknown or expired (unauthenticated), or had too small a role (forbidden)."}, []string{"code"})}
+	if err := o.Registry.Register(s.refused); err != nil {
+		return nil, err
+	}
+	for _, c := range []engine.Code{engine.CodeUnauthenticated, engine.CodeForbidden} {
+		s.refused.WithLabelValues(string(c))
+	}
 	for _, t := range o.Tokens {
 		if len(t.Secret) < MinTokenLength {
 			return nil, fmt.Errorf("ops: the admin token %q has fewer than %d characters", t.Name, MinTokenLength)
@@ -162,7 +170,7 @@ func (s *Server) routes() http.Handler {
 	m := http.NewServeMux()
 	m.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { reply(w, 200, map[string]string{"status": "ok"}) })
 	m.HandleFunc("GET /readyz", s.readyz)
-	m.Handle("GET /metrics", promhttp.HandlerFor(s.Gatherer, promhttp.HandlerOpts{EnableOpenMetrics: true}))
+	m.Handle("GET /metrics", promhttp.HandlerFor(s.Registry, promhttp.HandlerOpts{EnableOpenMetrics: true}))
 	m.HandleFunc("GET /debug/pprof/", s.allow(Viewer, plain(pprof.Index)))
 	m.HandleFunc("GET /debug/pprof/profile", s.allow(Viewer, plain(pprof.Profile)))
 	m.HandleFunc("GET /debug/pprof/symbol", s.allow(Viewer, plain(pprof.Symbol)))
@@ -205,20 +213,32 @@ type actorKey struct{}
 func (s *Server) allow(need Role, next func(http.ResponseWriter, *http.Request) error) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		who, err := s.bearer(r)
+		if err == nil && who.Role < need {
+			err = engine.E(engine.CodeForbidden, "this needs the role %s; %s has %s", need, who.Name, who.Role)
+		}
 		if err != nil {
+			s.turnAway(r, err)
 			if engine.CodeOf(err) == engine.CodeUnauthenticated {
 				w.Header().Set("WWW-Authenticate", `Bearer realm="flashsale admin"`)
 			}
 			s.fail(w, r, err)
 			return
 		}
-		if who.Role < need {
-			s.fail(w, r, engine.E(engine.CodeForbidden, "this needs the role %s; %s has %s", need, who.Name, who.Role))
-			return
-		}
 		if err := next(w, r.WithContext(context.WithValue(r.Context(), actorKey{}, who.Name))); err != nil {
 			s.fail(w, r, err)
 		}
+	}
+}
+
+// turnAway counts who may not, and logs from where somebody came with a token that nobody has.
+func (s *Server) turnAway(r *http.Request, err error) {
+	code := engine.CodeOf(err)
+	if code != engine.CodeUnauthenticated && code != engine.CodeForbidden {
+		return // nobody could say who they are
+	}
+	s.refused.WithLabelValues(string(code)).Inc()
+	if r.Header.Get("Authorization") != "" {
+		s.Log.WarnContext(r.Context(), "an admin request was refused", "from", r.RemoteAddr, "method", r.Method, "path", r.URL.Path, "code", code, "why", err.Error())
 	}
 }
 

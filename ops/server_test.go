@@ -1,13 +1,17 @@
 package ops
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strings"
 	"testing"
+
+	"github.com/prometheus/client_golang/prometheus/testutil"
 )
 
 // routesInSource reads the routes and their roles out of the code, so that one which
@@ -82,6 +86,34 @@ func TestEveryAdminRouteKnowsItsRole(t *testing.T) {
 			}
 		}
 		w.did = nil
+	}
+}
+
+// Who tries tokens is counted and named by address, and no token is written down.
+func TestRefusedAdminRequestsAreCountedAndLoggedWithoutTheirToken(t *testing.T) {
+	s, _ := serving(t)
+	var lines bytes.Buffer
+	s.Log = slog.New(slog.NewTextHandler(&lines, nil))
+	for _, c := range []struct{ method, path, secret string }{
+		{"GET", "/admin/v1/sales", ""}, {"GET", "/admin/v1/sales", "guess-number-one-of-many"}, {"GET", "/debug/pprof/", "guess-number-two-of-many"},
+		{"POST", "/admin/v1/verify/fix", secretOf(Viewer)}, {"GET", "/admin/v1/sales", secretOf(Viewer)},
+	} {
+		s.ask(c.method, c.path, c.secret, "{}")
+	}
+	for code, want := range map[string]float64{"unauthenticated": 3, "forbidden": 1} {
+		if got := testutil.ToFloat64(s.refused.WithLabelValues(code)); got != want {
+			t.Errorf("%v were %s, not %v", got, code, want)
+		}
+	}
+	if !strings.Contains(s.ask("GET", "/metrics", "", "").Body.String(), `flashsale_admin_requests_refused_total{code="unauthenticated"} 3`) {
+		t.Error("they are not exported")
+	}
+	log := lines.String()
+	if n := strings.Count(log, "an admin request was refused"); n != 3 || !strings.Contains(log, "from=192.0.2.1:1234") || !strings.Contains(log, "code=forbidden") {
+		t.Errorf("%d lines:\n%s", n, log)
+	}
+	if strings.Contains(log, "guess-number") || strings.Contains(log, secretOf(Viewer)) {
+		t.Errorf("a token is in the log:\n%s", log)
 	}
 }
 

@@ -117,7 +117,7 @@ func serving(tb testing.TB) (*Server, *world) {
 	look := live.New(live.Sources{Active: func() []*engine.Sale { return nil }, Metrics: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	tb.Cleanup(look.Close)
 	s, err := New(Options{Lifecycle: &engine.Lifecycle{Store: w, Clock: clock{}, Log: slog.New(slog.DiscardHandler)}, Orders: orderBook{w}, Payments: paying{w}, Resolver: paying{w}, Truth: truth{w}, Dead: dead{w},
-		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Contacts: people{w}, Buyers: people{w}, Live: look, Tokens: tokens, Gatherer: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
+		Ready: func(context.Context) error { return nil }, Breakers: w, Gates: &Gates{}, Contacts: people{w}, Buyers: people{w}, Live: look, Tokens: tokens, Registry: prometheus.NewRegistry(), Log: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		tb.Fatal(err)
 	}

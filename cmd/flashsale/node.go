@@ -312,7 +312,7 @@ func (n *node) openServers(ctx context.Context) (err error) {
 		who = known
 	}
 	n.admin, err = ops.New(ops.Options{Staff: who, Lifecycle: n.lifecycle, Reader: n.gate, Orders: n.orders, Payments: n.attempts, Resolver: n.engine, Dead: orders.NewDeadLetters(n.db), Truth: n.truth, Ready: n.ready,
-		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Gatherer: n.reg,
+		Breaker: n.router.State, Breakers: breakerDesk{n}, Rooms: n.desk, Gates: &ops.Gates{Rebuilder: n.keeper.Rebuilder, Taken: n.rebuilds, Automatic: n.set.AutoRebuild}, Tokens: tokens, Registry: n.reg,
 		Contacts: record.NewContacts(n.db), Buyers: stories{n}, Live: screen, Log: n.log, Secure: n.doors.adminCert != nil})
 	if err != nil || !n.has(roleAPI) {
 		return err
