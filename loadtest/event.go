@@ -16,7 +16,8 @@ type Event struct {
 
 // Mark says when an event came about.
 type Mark struct {
-	At    float64 `json:"at"` // seconds after T0, when it was done
+	From  float64 `json:"from"` // seconds after T0, when it began
+	At    float64 `json:"at"`   // … and when it was done
 	Name  string  `json:"name"`
 	Error string  `json:"error,omitempty"`
 }
@@ -28,7 +29,7 @@ func (r *run) stage(ctx context.Context) {
 		if !sleepUntil(ctx, r.start.Add(e.At)) {
 			return
 		}
-		m := Mark{Name: e.Name}
+		m := Mark{Name: e.Name, From: time.Since(r.start).Seconds()}
 		if err := e.Do(ctx); err != nil {
 			m.Error = err.Error()
 		}

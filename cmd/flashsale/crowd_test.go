@@ -55,7 +55,7 @@ func (c *crowd) buy(n, width int) {
 				if c.pay(tok, held.text("id"), deadline) {
 					return
 				}
-			case held.Status == 503 || held.Status == 0:
+			case held.Status == 503 || held.Status == 408 || held.Status == 0:
 				try-- // the same key again
 			case held.Code != "sold_out":
 				c.t.Errorf("buyer %d: %d %s", i, held.Status, held.Raw)
@@ -86,7 +86,7 @@ func (c *crowd) pay(tok, id string, deadline time.Time) bool {
 				c.once.Do(c.then)
 			}
 			return true
-		case got.Status == 503, got.Status == 0, got.Status == 409 && got.Header.Get("Retry-After") != "":
+		case got.Status == 503, got.Status == 408, got.Status == 0, got.Status == 409 && got.Header.Get("Retry-After") != "":
 		case got.Status == 200 && got.text("state") == "held", got.Code == "payment_declined": // it was ended unsent
 			key += "+"
 		case got.Code == "reservation_lost", got.Code == "reservation_expired", got.Code == "reservation_released", got.text("state") == "released", got.text("state") == "expired":

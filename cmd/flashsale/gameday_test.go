@@ -36,7 +36,7 @@ func TestGameDay(t *testing.T) {
 	redis := testenv.OwnRedis(t)
 	d := &day{t: t, began: time.Now(), r: rigOn(t, redis.URL, testenv.Postgres(t), strings.Join(testenv.Kafka(t), ","))}
 	// Gates are rebuilt by hand, or there would be nothing to do.
-	d.node = d.r.serve("--roles", "api,relay,reaper,payments", "--no-auto-rebuild")
+	d.node = d.r.serve("--roles", "api,relay,reaper,payments", "--no-auto-rebuild", "--payment-timeout", "1s", "--default-wait", "5s")
 	writer := d.r.serve("--roles", "writer")
 	d.watch(d.node, writer)
 	d.node.sale("drop", 1000, 100, "4m")

@@ -36,7 +36,7 @@ func TestAGateThatIsLostMidSaleComesBack(t *testing.T) {
 			c.buy(400, 64)
 			kept := 0
 			for id, tok := range waiting {
-				switch got := p.checkout(tok, id, "pay", "pm_card_visa"); {
+				switch got := insist(t, func() reply { return p.checkout(tok, id, "pay", "pm_card_visa") }); {
 				case got.Status == 201 && strings.Contains(name, "AOF"):
 					kept++
 				case got.Code == "reservation_lost" && !strings.Contains(name, "AOF"):
@@ -100,9 +100,8 @@ func TestOperatorsRebuildAGateByHand(t *testing.T) {
 	holds := p.holds(t, "drop", 10)
 	paid := map[string]string{}
 	for id, tok := range holds {
-		if p.checkout(tok, id, "pay", "pm_card_visa").must(t, 201); true {
-			paid[id] = tok
-		}
+		p.pays(t, tok, id, "pay")
+		paid[id] = tok
 		if len(paid) == 4 {
 			break
 		}
@@ -187,7 +186,7 @@ func TestOperatorsRebuildAGateByHand(t *testing.T) {
 		}
 	}
 	for i := range 16 {
-		p.reserve(token(t, fmt.Sprint("late-", i)), "drop", "k").must(t, 201)
+		p.held(t, token(t, fmt.Sprint("late-", i)), "drop", "k")
 	}
 	if got := p.reserve(token(t, "late-17"), "drop", "k"); got.Code != "sold_out" {
 		t.Errorf("one more than there is: %s", got.Raw)
@@ -214,7 +213,7 @@ func TestAGateStaysFrozenUntilTheRecordHasReadTheStream(t *testing.T) {
 	p := r.serve("--roles", "api,relay,reaper,payments")
 	p.sale("drop", 2, 1, "4m")
 	ann, bob := token(t, "ann"), token(t, "bob")
-	id := p.reserve(ann, "drop", "k").must(t, 201).text("id")
+	id := p.held(t, ann, "drop", "k").text("id")
 	p.checkout(ann, id, "pay", "pm_card_visa", "Prefer", "wait=0").must(t, 202) // in the stream, and no order yet
 	redisDo(t, addrOf(t, redis), "FLUSHALL")
 	eventually(t, "the shard is noted as frozen", func() (bool, string) {
@@ -229,9 +228,7 @@ func TestAGateStaysFrozenUntilTheRecordHasReadTheStream(t *testing.T) {
 	}
 	r.serve("--roles", "writer")
 	eventually(t, "the gate is back", func() (bool, string) { got := p.reserve(bob, "drop", "k"); return got.Status == 201, got.Raw })
-	if got := p.reservation(ann, id); got.text("state") != "confirmed" {
-		t.Errorf("ann's: %s", got.Raw)
-	}
+	p.becomes(t, ann, id, "confirmed")
 	if got := p.reserve(token(t, "eve"), "drop", "k"); got.Code != "sold_out" {
 		t.Errorf("one more than there is: %s", got.Raw)
 	}

@@ -71,7 +71,7 @@ func TestContactDataAndSecretsAreNowhereInClear(t *testing.T) {
 	pay := func(id, key, method string) reply {
 		return send("POST", p.ready.API+"/v1/reservations/"+id+"/checkout", ann, key, fmt.Sprintf(`{"payment_method":%q,"contact":%s}`, method, contact), "Prefer", "wait=5")
 	}
-	hold := func(key string) string { return p.reserve(ann, "drop", key).must(t, 201).text("id") }
+	hold := func(key string) string { return p.held(t, ann, "drop", key).text("id") }
 
 	good := hold("good")
 	pay(good, "declined", "pm_card_chargeDeclined").must(t, 402)
@@ -135,7 +135,7 @@ func TestContactDataAndSecretsAreNowhereInClear(t *testing.T) {
 
 	// The search finds what is there: a node without a keyset leaves it in clear.
 	p = r.serve()
-	pay(p.reserve(ann, "drop", "clear").must(t, 201).text("id"), "clear", "pm_card_visa").must(t, 201)
+	pay(p.held(t, ann, "drop", "clear").text("id"), "clear", "pm_card_visa").must(t, 201)
 	if got := finds(map[string]string{"Postgres": r.dump()}, markedMail, markedName, markedRoad); len(got) != 3 {
 		t.Errorf("of what is in clear it finds %q", got)
 	}

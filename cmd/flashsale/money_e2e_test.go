@@ -49,7 +49,7 @@ func (r *rig) books(reservation string) (statuses []string) {
 func (p *proc) hold(t *testing.T, buyer string) (tok, id string) {
 	t.Helper()
 	tok = token(t, buyer)
-	return tok, p.reserve(tok, "drop", "r").must(t, 201).text("id")
+	return tok, p.held(t, tok, "drop", "r").text("id")
 }
 
 func (p *proc) becomes(t *testing.T, tok, id, state string) {
@@ -70,12 +70,12 @@ func TestEveryEndOfAPaymentIsRightForBuyerStockAndBooks(t *testing.T) {
 
 	rows := map[string]func(t *testing.T, tok, id string) (books string){
 		"approved, and the same answer after the capture": func(t *testing.T, tok, id string) string {
-			first := p.checkout(tok, id, "k1", "pm_card_visa").must(t, 201)
+			first := p.pays(t, tok, id, "k1")
 			eventually(t, "it is captured", func() (bool, string) {
 				got := send("GET", p.ready.API+"/v1/orders/"+first.text("id"), tok, "", "")
 				return strings.Contains(got.Raw, `"captured"`), got.Raw
 			})
-			again := p.checkout(tok, id, "k1", "pm_card_visa").must(t, 201)
+			again := p.pays(t, tok, id, "k1")
 			if again.Raw != first.Raw || again.Header.Get("Idempotency-Replayed") != "true" {
 				t.Errorf("first %s\nthen  %s", first.Raw, again.Raw)
 			}
@@ -89,7 +89,7 @@ func TestEveryEndOfAPaymentIsRightForBuyerStockAndBooks(t *testing.T) {
 			if got := p.reservation(tok, id).text("state"); got != "held" {
 				t.Errorf("the hold is %s", got)
 			}
-			p.checkout(tok, id, "k2", "pm_card_visa").must(t, 201)
+			p.pays(t, tok, id, "k2")
 			late := p.checkout(tok, id, "k1", "pm_card_chargeDeclinedInsufficientFunds", "X-Request-Id", same).must(t, 402)
 			for _, r := range []reply{again, late} {
 				if r.Raw != first.Raw || r.Header.Get("Idempotency-Replayed") != "true" {
@@ -124,7 +124,7 @@ func TestEveryEndOfAPaymentIsRightForBuyerStockAndBooks(t *testing.T) {
 				}
 			}
 			p.becomes(t, tok, id, "confirmed")
-			p.checkout(tok, id, "k1", "pm_card_visa").must(t, 201)
+			p.pays(t, tok, id, "k1")
 			return "[succeeded]"
 		},
 		"a key in two tabs' hands": func(t *testing.T, tok, id string) string {
@@ -201,7 +201,7 @@ func TestOperatorsLookAtPaymentsAndGiveMoneyBack(t *testing.T) {
 	p := r.serve("--reconcile-every", "1s")
 	p.sale("drop", 10, 1, "2m")
 	tok, id := p.hold(t, "ann")
-	order := p.checkout(tok, id, "k1", "pm_card_visa").must(t, 201).text("id")
+	order := p.pays(t, tok, id, "k1").text("id")
 	cli := func(status int, args ...string) string {
 		t.Helper()
 		out, errs, got := command(t, append(append([]string{"payments"}, args...), "--json", "--admin", p.ready.Admin, "--token", testToken)...)
@@ -278,7 +278,7 @@ func TestAProvidersEventHasItsAttemptLookedUp(t *testing.T) {
 // middle: whatever the buyers were told, the books balance in the end.
 func TestManyPaymentsWithFaultsLeaveTheBooksBalanced(t *testing.T) {
 	r := newRig(t)
-	p := r.serve("--reconcile-every", "1s")
+	p := r.serve("--payment-timeout", "1s", "--default-wait", "5s", "--reconcile-every", "1s")
 	const n = 600
 	p.sale("drop", n, 1, "4m")
 	holds := p.holds(t, "drop", n)

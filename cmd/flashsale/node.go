@@ -127,13 +127,18 @@ func (n *node) close() {
 // answers asks a backend for a sign of life. A refusal is no outage: waiting
 // does not change what was set.
 func (n *node) answers(ctx context.Context, o outage, refused func(error) bool, ping func(context.Context) error) error {
-	if was := n.doors.missing.Load(); was.what != o.what {
+	// What did not answer last is what the node waits for, until it answers.
+	was := n.doors.missing.Load()
+	if was.err == nil {
 		n.doors.missing.Store(&outage{what: o.what})
 	}
 	ctx, cancel := context.WithTimeout(ctx, tryPatience)
 	defer cancel()
 	switch o.err = ping(ctx); {
 	case o.err == nil:
+		if was.what == o.what {
+			n.doors.missing.Store(&outage{what: o.what})
+		}
 		return nil
 	case refused(o.err):
 		return fail(exitUsage, "%s at %s refuses this node: %w\n  Look at %s.", o.what, o.where, o.err, o.flags)

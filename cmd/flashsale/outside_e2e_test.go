@@ -68,7 +68,7 @@ func TestAForcedBreakerHoldsOnEveryNodeAndTheStorefrontIsTold(t *testing.T) {
 		t.Fatalf("after a restart: %q", got)
 	}
 	tok := token(t, "ann")
-	id := other.reserve(tok, "drop", "k").must(t, 201).text("id")
+	id := other.held(t, tok, "drop", "k").text("id")
 	got := other.checkout(tok, id, "pay", "pm_card_visa")
 	if got.Status == 201 || other.reservation(tok, id).text("state") == "confirmed" {
 		t.Fatalf("paid through an open breaker: %s", got.Raw)

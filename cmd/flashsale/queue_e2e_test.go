@@ -52,8 +52,8 @@ func (r reply) number(field string) int { n, _ := r.Body[field].(float64); retur
 func TestASaleWithAWaitingRoom(t *testing.T) {
 	r := newRig(t)
 	p, q := r.serve(), r.serve()
-	p.queued("drop", 20, `{"lease":"1m","use":"1m"}`, fmt.Sprintf("%q", time.Now().Add(3*time.Second).UTC().Format(time.RFC3339Nano)))
 	p.sale("plain", 2, 1, "2m")
+	p.queued("drop", 20, `{"lease":"1m","use":"1m"}`, fmt.Sprintf("%q", time.Now().Add(20*time.Second).UTC().Format(time.RFC3339Nano)))
 
 	// Before the opening: tickets, no places; the commitment, no seed.
 	const buyers = 8
@@ -118,13 +118,13 @@ func TestASaleWithAWaitingRoom(t *testing.T) {
 		if again.text("id") != id || again.Header.Get("Idempotency-Replayed") != "true" {
 			t.Errorf("%s, not %s", again.Raw, id)
 		}
-		p.checkout(tok[0], id, "pay", "pm_card_visa").must(t, 201)
+		p.pays(t, tok[0], id, "pay")
 	}
 	batch := send("POST", p.ready.API+"/v1/sales/drop/reservations:batch", token(t, "x"), "", "")
 	if batch.Status == 200 {
 		t.Errorf("%s", batch.Raw)
 	}
-	p.reserve(tok[0], "plain", "k").must(t, 201) // who has no room asks for no token
+	p.held(t, tok[0], "plain", "k") // who has no room asks for no token
 
 	// The front is looked after by operators, and the sale's end is the room's.
 	out, errs, status := command(t, "sale", "queue", "drop", "--pause", "--rate", "7", "--reason", "a test", "--json", "--admin", p.ready.Admin, "--token", testToken)

@@ -17,7 +17,7 @@ func TestARelayRescuesWhatAKilledNodeHadClaimed(t *testing.T) {
 			rest.sale("drop", 10, 1, "4m")
 			p := r.serve("--roles", "api", "--fault", "kill@"+point+"#1")
 			tok := token(t, "ada")
-			id := p.reserve(tok, "drop", "k").must(t, 201).text("id")
+			id := p.held(t, tok, "drop", "k").text("id")
 			go p.checkout(tok, id, "pay", "pm_card_visa") // nobody answers
 			select {
 			case err := <-p.done:

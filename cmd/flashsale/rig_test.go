@@ -76,9 +76,15 @@ func start(t *testing.T, args ...string) *proc {
 // launch is start without the wait.
 func launch(t *testing.T, args ...string) *proc {
 	t.Helper()
+	return launchIn(t, nil, args...)
+}
+
+// launchIn is launch with more of an environment.
+func launchIn(t *testing.T, env []string, args ...string) *proc {
+	t.Helper()
 	p := &proc{t: t, stderr: &lockedBuffer{}, done: make(chan error, 1), line: make(chan string, 1)}
 	p.cmd = exec.Command(os.Args[0], append(args, "--json")...)
-	p.cmd.Env = append(os.Environ(), asMain+"=1", "XDG_CACHE_HOME="+cacheHome(t))
+	p.cmd.Env = append(append(os.Environ(), asMain+"=1", "XDG_CACHE_HOME="+cacheHome(t)), env...)
 	p.cmd.Stderr = p.stderr
 	out, err := p.cmd.StdoutPipe()
 	if err != nil {
@@ -190,10 +196,12 @@ func (r *rig) serve(more ...string) *proc {
 	return start(r.t, r.node(more...)...)
 }
 
-// node is the command of a node; of a flag that is given twice the last counts.
+// node is the command of a node; of a flag that is given twice the last counts. Its
+// patience is greater than by default: tests share the machine, and one that wants an
+// answer of the provider does not want to meet a time-out instead.
 func (r *rig) node(more ...string) []string {
 	args := append([]string{"serve", "--listen", "127.0.0.1:0", "--admin-listen", "127.0.0.1:0", "--admin-token", testToken, "--buyer-key", testKey,
-		"--payment-url", r.box.URL(), "--payment-timeout", "1s", "--topic", r.topic, "--group", r.topic, "--replication", "1"}, r.backends()...)
+		"--payment-url", r.box.URL(), "--payment-timeout", "5s", "--default-wait", "30s", "--topic", r.topic, "--group", r.topic, "--replication", "1"}, r.backends()...)
 	return append(args, more...)
 }
 
@@ -232,7 +240,7 @@ type reply struct {
 
 func (r reply) text(field string) string { s, _ := r.Body[field].(string); return s }
 
-var client = &http.Client{Timeout: 40 * time.Second, Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
+var client = &http.Client{Timeout: 2 * time.Minute, Transport: &http.Transport{MaxIdleConnsPerHost: 1024}}
 
 // send makes a request; a connection that broke is status 0.
 func send(method, url, token, key, body string, header ...string) (out reply) {
@@ -304,6 +312,30 @@ func (p *proc) checkout(token, id, key, method string, header ...string) reply {
 		fmt.Sprintf(`{"payment_method":%q,"contact":{"email":"b@example.com"}}`, method), header...)
 }
 
+// insist repeats a request, with the same key, while its answer is "not now", as a
+// storefront does.
+func insist(t *testing.T, ask func() reply) (got reply) {
+	t.Helper()
+	eventually(t, "a final answer", func() (bool, string) {
+		got = ask()
+		later := got.Status == 0 || got.Status == 202 || got.Status == 408 || got.Code == "unavailable" || got.Status == 409 && got.Header.Get("Retry-After") != ""
+		return !later, fmt.Sprint(got.Status, " ", got.Raw)
+	})
+	return got
+}
+
+// held is the answer to a reservation that is made.
+func (p *proc) held(t *testing.T, token, sale, key string) reply {
+	t.Helper()
+	return insist(t, func() reply { return p.reserve(token, sale, key) }).must(t, 201)
+}
+
+// pays is the answer to a payment that is taken: the order.
+func (p *proc) pays(t *testing.T, token, id, key string, header ...string) reply {
+	t.Helper()
+	return insist(t, func() reply { return p.checkout(token, id, key, "pm_card_visa", header...) }).must(t, 201)
+}
+
 func (p *proc) reservation(token, id string) reply {
 	return send("GET", p.ready.API+"/v1/reservations/"+id, token, "", "")
 }
@@ -311,10 +343,13 @@ func (p *proc) reservation(token, id string) reply {
 // verify runs the command against the node.
 func (p *proc) verify(t *testing.T) (v engine.Verdict, status int) {
 	t.Helper()
-	out, errs, status := command(t, "verify", "--json", "--admin", p.ready.Admin, "--token", testToken, "--settle", "15s")
-	if err := json.Unmarshal([]byte(out), &v); err != nil {
-		t.Fatalf("verify prints %q, %q", out, errs)
-	}
+	eventually(t, "a verdict", func() (bool, string) { // or a part could not be read in time
+		var out, errs string
+		out, errs, status = command(t, "verify", "--json", "--admin", p.ready.Admin, "--token", testToken, "--settle", "60s")
+		v = engine.Verdict{}
+		err := json.Unmarshal([]byte(out), &v)
+		return err == nil || status != exitUnavailable, fmt.Sprintf("%d %v %q %q", status, err, out, errs)
+	})
 	return v, status
 }
 

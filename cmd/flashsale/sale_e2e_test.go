@@ -20,10 +20,11 @@ func TestFiveHundredBuyersGetExactlyFiftyUnits(t *testing.T) {
 	orders := map[string]bool{}
 	each(500, 500, func(i int) {
 		tok, key := token(t, fmt.Sprintf("buyer-%d", i)), fmt.Sprintf("k-%d", i)
-		got := p.reserve(tok, "drop", key)
+		got := insist(t, func() reply { return p.reserve(tok, "drop", key) })
 		outcome := fmt.Sprintf("%d %s", got.Status, got.Code)
 		if got.Status == 201 {
-			got = p.checkout(tok, got.text("id"), key, "pm_card_visa")
+			id := got.text("id")
+			got = insist(t, func() reply { return p.checkout(tok, id, key, "pm_card_visa") })
 			outcome = fmt.Sprintf("%d %s", got.Status, got.text("state"))
 		}
 		mu.Lock()
@@ -68,9 +69,9 @@ func TestTheWayOfOneBuyer(t *testing.T) {
 	p.sale("drop", 3, 2, "1m")
 	ann, bob := token(t, "ann"), token(t, "bob")
 
-	held := p.reserve(ann, "drop", `"cart"`).must(t, 201)
+	held := p.held(t, ann, "drop", `"cart"`)
 	id := held.text("id")
-	again := p.reserve(ann, "drop", "cart").must(t, 201)
+	again := p.held(t, ann, "drop", "cart")
 	if again.text("id") != id || again.Header.Get("Idempotency-Replayed") != "true" || again.text("expires_at") != held.text("expires_at") {
 		t.Errorf("the same key again gives %s", again.Raw)
 	}
@@ -87,7 +88,7 @@ func TestTheWayOfOneBuyer(t *testing.T) {
 	if got := send("DELETE", p.ready.API+"/v1/reservations/"+id, bob, "", ""); got.Status != 404 {
 		t.Errorf("another buyer releases: %s", got.Raw)
 	}
-	p.reserve(ann, "drop", "cart-2").must(t, 201)
+	p.held(t, ann, "drop", "cart-2")
 	if got := p.reserve(ann, "drop", "cart-3"); got.Status != 409 || got.Code != "buyer_limit" {
 		t.Errorf("beyond the limit: %s", got.Raw)
 	}
@@ -97,8 +98,8 @@ func TestTheWayOfOneBuyer(t *testing.T) {
 			t.Errorf("declined: %s", got.Raw)
 		}
 	}
-	order := p.checkout(ann, id, "pay-2", "pm_card_visa").must(t, 201)
-	replay := p.checkout(ann, id, "pay-2", "pm_card_visa").must(t, 201)
+	order := p.pays(t, ann, id, "pay-2")
+	replay := p.pays(t, ann, id, "pay-2")
 	if replay.text("id") != order.text("id") || replay.Header.Get("Idempotency-Replayed") != "true" {
 		t.Errorf("the same payment again gives %s", replay.Raw)
 	}
@@ -120,7 +121,7 @@ func TestTheWayOfOneBuyer(t *testing.T) {
 func TestOperatorsMoveASaleThroughItsStates(t *testing.T) {
 	r := newRig(t)
 	p := r.serve()
-	put := `{"name":"Drop","currency":"USD","hold_ttl":"1s","hold_cap":"1m","per_buyer_limit":2,"items":[{"sku":"A","unit_price":1000,"stock":0}]}`
+	put := `{"name":"Drop","currency":"USD","hold_ttl":"15s","hold_cap":"1m","per_buyer_limit":2,"items":[{"sku":"A","unit_price":1000,"stock":0}]}`
 	p.admin("PUT", "/sales/d", put).must(t, 201)
 	p.admin("PUT", "/sales/d", put).must(t, 200)
 	ann := token(t, "ann")
@@ -144,7 +145,7 @@ func TestOperatorsMoveASaleThroughItsStates(t *testing.T) {
 		t.Errorf("paused and selling: %s", got.Raw)
 	}
 	p.admin("POST", "/sales/d/open", "").must(t, 200)
-	p.reserve(ann, "d", "k2").must(t, 201)
+	p.held(t, ann, "d", "k2")
 	if got := p.admin("POST", "/sales/d/stock", `{"sku":"A","delta":-2,"reason":"recall"}`); got.Status != 409 || got.Code != "sold_out" {
 		t.Errorf("units that are held were taken away: %s", got.Raw)
 	}

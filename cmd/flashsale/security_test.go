@@ -15,9 +15,9 @@ func TestAnotherBuyersThingsAreNotFound(t *testing.T) {
 	p := r.serve()
 	p.sale("drop", 5, 2, "2m")
 	ann, bob := token(t, "ann"), token(t, "bob")
-	held := p.reserve(ann, "drop", "k").must(t, 201).text("id")
-	paid := p.reserve(ann, "drop", "k2").must(t, 201).text("id")
-	order := p.checkout(ann, paid, "pay", "pm_card_visa").must(t, 201).text("id")
+	held := p.held(t, ann, "drop", "k").text("id")
+	paid := p.held(t, ann, "drop", "k2").text("id")
+	order := p.pays(t, ann, paid, "pay").text("id")
 	nobodys := held[:len(held)-4] + "0000"
 	for what, ask := range map[string]func(token, id string) reply{
 		"read":    func(token, id string) reply { return p.reservation(token, id) },

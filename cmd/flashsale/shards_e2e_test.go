@@ -53,10 +53,11 @@ func TestFiveHundredBuyersGetExactlyFiftyUnitsOfSixteenShards(t *testing.T) {
 	count := map[string]int{}
 	each(500, 250, func(i int) {
 		tok, key := token(t, fmt.Sprintf("buyer-%d", i)), fmt.Sprintf("k-%d", i)
-		got := p.reserve(tok, "drop", key)
+		got := insist(t, func() reply { return p.reserve(tok, "drop", key) })
 		outcome := fmt.Sprintf("%d %s", got.Status, got.Code)
 		if got.Status == 201 {
-			got = p.checkout(tok, got.text("id"), key, "pm_card_visa")
+			id := got.text("id")
+			got = insist(t, func() reply { return p.checkout(tok, id, key, "pm_card_visa") })
 			outcome = fmt.Sprintf("%d %s", got.Status, got.text("state"))
 		}
 		mu.Lock()
@@ -78,7 +79,7 @@ func TestFiveHundredBuyersGetExactlyFiftyUnitsOfSixteenShards(t *testing.T) {
 	}
 	sold := 0
 	each(20, 5, func(i int) {
-		if p.reserve(token(t, fmt.Sprintf("late-%d", i)), "drop", "k").Status == 201 {
+		if insist(t, func() reply { return p.reserve(token(t, fmt.Sprintf("late-%d", i)), "drop", "k") }).Status == 201 {
 			mu.Lock()
 			defer mu.Unlock()
 			sold++

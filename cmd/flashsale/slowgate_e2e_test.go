@@ -62,7 +62,7 @@ func TestACrowdAtASlowGateIsThinnedAndHoldersAreNot(t *testing.T) {
 	p.sale("drop", 1_000_000, 100, "4m")
 	ids := make([]string, holding)
 	for i := range ids {
-		ids[i] = p.reserve(token(t, fmt.Sprint("holder-", i)), "drop", "k").must(t, 201).text("id")
+		ids[i] = p.held(t, token(t, fmt.Sprint("holder-", i)), "drop", "k").text("id")
 	}
 	client := &http.Client{Transport: &http.Transport{MaxIdleConnsPerHost: crowd}, Timeout: patience}
 	defer client.CloseIdleConnections()

@@ -66,7 +66,7 @@ type table struct {
 func openTable(t *testing.T) *table {
 	r := newRig(t)
 	r.sql() // before the rows share it
-	p := r.serve("--reconcile-every", "1m", "--payment-timeout", "2s", "--payment-webhook-secret", hookSecret)
+	p := r.serve("--reconcile-every", "1m", "--payment-timeout", "5s", "--payment-webhook-secret", hookSecret)
 	hook, _ := json.Marshal(sandbox.Webhook{URL: p.ready.API + "/v1/webhooks/sandbox", Secret: hookSecret})
 	send("POST", r.box.URL()+"/control/webhooks", "", "", string(hook)).must(t, 200)
 	send("POST", r.box.URL()+"/control", "", "", `{"seed":7,"processing_ms":-1,"webhook_delay_ms":300,"webhook_late_rate":0.06,
@@ -75,7 +75,7 @@ func openTable(t *testing.T) *table {
 		id       string
 		stock    int
 		ttl, cap string
-	}{{"drop", 100, "2m", "5m"}, {"last", 1, "2m", "5m"}, {"short", 1, "4s", "13100ms"}, {"brief", 10, "4500ms", "13600ms"}} {
+	}{{"drop", 100, "2m", "5m"}, {"last", 1, "2m", "5m"}, {"short", 1, "10s", "22100ms"}, {"brief", 10, "4500ms", "16600ms"}} {
 		p.admin("PUT", "/sales/"+s.id, fmt.Sprintf(`{"name":"Drop","currency":"USD","hold_ttl":%q,"hold_cap":%q,"per_buyer_limit":1,"items":[{"sku":"A","title":"A thing","unit_price":1000,"stock":%d}]}`, s.ttl, s.cap, s.stock)).must(t, 201)
 		p.admin("POST", "/sales/"+s.id+"/arm", "").must(t, 200)
 		p.admin("POST", "/sales/"+s.id+"/open", "").must(t, 200)
@@ -117,7 +117,7 @@ func (b *table) verify(t *testing.T, ended time.Time) {
 	defer b.verifying.Unlock()
 	if b.verified.Before(ended) {
 		b.verified = time.Now()
-		got := b.p.admin("GET", "/verify?settle=15s", "")
+		got := b.p.admin("GET", "/verify?settle=60s", "")
 		b.verdict = engine.Verdict{}
 		if err := json.Unmarshal([]byte(got.Raw), &b.verdict); got.Status != 200 || err != nil {
 			t.Errorf("verify: %d %s", got.Status, got.Raw)
@@ -178,7 +178,7 @@ type customer struct {
 func (b *table) customer(t *testing.T, sale, name string) *customer {
 	t.Helper()
 	c := &customer{table: b, t: t, sale: sale, tok: token(t, name)}
-	got := b.p.reserve(c.tok, sale, "r").must(t, 201)
+	got := b.p.held(t, c.tok, sale, "r")
 	c.id, c.until = got.text("id"), got.at(t, "expires_at")
 	return c
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"encoding/json"
+	"fmt"
+	"maps"
 	"net/http"
 	"path/filepath"
 	"regexp"
@@ -72,44 +74,43 @@ func TestAPurchaseIsOneTraceFromTheRequestToTheCapture(t *testing.T) {
 	}
 	order := api.checkout(ann, id, "pay", "pm_card_visa", header...).must(t, 201).text("id")
 
-	all := stepsOf(t, tracedID, []string{"write order", "capture", "payments worker: capture", "wait for the record", "publish"}, front, back)
-	tree := map[string]*telemetry.Branch{}
-	roots := telemetry.Tree(all, tracedID)
-	walk(roots, "caller", tree)
 	const reserve, checkout = "POST /v1/sales/{sale}/reservations", "POST /v1/reservations/{id}/checkout"
-	for _, step := range []string{
+	steps := []string{
 		"caller > " + reserve, reserve + " > gate hold", "gate hold ~ gate call",
 		"caller > " + checkout, checkout + " > gate begin_payment", checkout + " > note attempt", checkout + " > authorise",
 		checkout + " > gate claim", "gate claim ~ gate call", checkout + " > publish", checkout + " > wait for the record",
 		checkout + " > write order", "write order ~ write orders", "write orders > COMMIT", "write orders > reply",
 		checkout + " > payments worker: capture", "payments worker: capture > capture",
-	} {
-		b := tree[step]
-		if b == nil {
-			t.Errorf("%s is missing", step)
-			continue
+	}
+	var roots []*telemetry.Branch
+	var tree map[string]*telemetry.Branch
+	eventually(t, "every step is written, in its place", func() (bool, string) {
+		all, err := telemetry.Read(front, back)
+		if err != nil {
+			return false, err.Error()
 		}
-		if b.Error != "" || b.Ended.Before(b.Began) {
+		roots, tree = telemetry.Tree(all, tracedID), map[string]*telemetry.Branch{}
+		walk(roots, "caller", tree)
+		i := slices.IndexFunc(steps, func(s string) bool { return tree[s] == nil })
+		return i < 0, fmt.Sprintf("%s is missing in %q", steps[max(i, 0)], slices.Sorted(maps.Keys(tree)))
+	})
+	for _, step := range steps {
+		if b := tree[step]; b.Error != "" || b.Ended.Before(b.Began) {
 			t.Errorf("%s: %+v", step, b.Step)
 		}
-	}
-	if t.Failed() {
-		for step := range tree {
-			t.Log(step)
-		}
-		t.FailNow()
 	}
 	if len(roots) != 2 || roots[0].Parent != "00f067aa0ba902b7" || roots[1].Parent != "00f067aa0ba902b7" {
 		t.Errorf("the caller's step is not above %d requests", len(roots))
 	}
-	// In time: paid before claimed, claimed before published, committed before captured.
-	for _, in := range [][2]string{
-		{checkout + " > authorise", checkout + " > gate claim"}, {checkout + " > gate claim", checkout + " > publish"},
-		{"write orders > COMMIT", "payments worker: capture > capture"},
-	} {
+	// In time: paid before claimed, claimed before published, committed before captured. Who
+	// waits for a COMMIT may hear of it after another node has seen what it wrote.
+	for _, in := range [][2]string{{checkout + " > authorise", checkout + " > gate claim"}, {checkout + " > gate claim", checkout + " > publish"}} {
 		if first, then := tree[in[0]], tree[in[1]]; then.Began.Before(first.Ended) {
 			t.Errorf("%s began before %s had ended", in[1], in[0])
 		}
+	}
+	if commit, capture := tree["write orders > COMMIT"], tree["payments worker: capture > capture"]; !capture.Began.After(commit.Began) {
+		t.Errorf("captured at %s, and the COMMIT began at %s", capture.Began, commit.Began)
 	}
 	if tree["write order ~ write orders"].Trace == tracedID || tree[checkout+" > write order"].Node == tree["caller > "+checkout].Node {
 		t.Error("a batch is a trace of its own, and the writer is another node")

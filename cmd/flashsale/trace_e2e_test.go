@@ -16,11 +16,11 @@ func TestSupportIsToldWhyABuyerGotWhatTheyGot(t *testing.T) {
 		return got.text("state") == "open", got.Raw
 	})
 	ann, bob, eve := token(t, "ann"), token(t, "bob"), token(t, "eve")
-	id := first.reserve(ann, "drop", "a").must(t, 201).text("id")
+	id := first.held(t, ann, "drop", "a").text("id")
 	first.checkout(ann, id, "declined", "pm_card_chargeDeclined").must(t, 402)
 	limit := second.reserve(ann, "drop", "b").must(t, 409)
-	order := first.checkout(ann, id, "paid", "pm_card_visa").must(t, 201).text("id")
-	second.reserve(bob, "drop", "a").must(t, 201)
+	order := first.pays(t, ann, id, "paid").text("id")
+	second.held(t, bob, "drop", "a")
 	eventually(t, "the other node knows that it is sold out", func() (bool, string) {
 		for range 20 { // what the gate has said is known for a tenth of a second
 			if got := first.reserve(eve, "drop", "x"); got.Code != "sold_out" {
