@@ -104,9 +104,9 @@ func TestTheRelayBuffersAnEntryOnceHoweverLongKafkaIsAway(t *testing.T) {
 	r := newRig(t, c.ListenAddrs(), testenv.Postgres(t), 1, 100)
 	// A broker that is not there yet: the relay comes by many times meanwhile.
 	c.ControlKey(int16(kmsg.Produce), stumble(c, 8))
+	p := r.producer(func(c *orders.ProducerConfig) { c.PublishTimeout = 5 * time.Millisecond })
 	relay, err := orders.NewRelay(orders.RelayConfig{
-		Producer: r.producer(func(c *orders.ProducerConfig) { c.PublishTimeout = 5 * time.Millisecond }),
-		Active:   func() []*engine.Sale { return []*engine.Sale{r.sale} }, Outbox: r.outbox,
+		Producer: p, Active: func() []*engine.Sale { return []*engine.Sale{r.sale} }, Outbox: r.outbox,
 		Every: 5 * time.Millisecond, MinAge: time.Nanosecond,
 	})
 	if err != nil {
@@ -115,8 +115,12 @@ func TestTheRelayBuffersAnEntryOnceHoweverLongKafkaIsAway(t *testing.T) {
 	for range 10 {
 		r.accept(1, 0)
 	}
-	start(t, relay.Run)
+	stop := start(t, relay.Run)
 	until(t, "the outbox is empty", func() bool { return r.outbox.len() == 0 })
+	stop()
+	if err := p.Close(t.Context()); err != nil { // what is buffered twice is sent now
+		t.Fatal(err)
+	}
 	audit, err := orders.NewStreamAudit(r.brokers, r.topic, record.NewLedger(r.db))
 	if err != nil {
 		t.Fatal(err)
