@@ -65,11 +65,21 @@ func (c *conn) Close() error {
 			c.server.neighbours.leave(&c.from)
 		}
 	}
-	if c.secure { // it says goodbye, for which one that does not read makes it wait
+	if c.secure { // it says goodbye, for which one that does not read makes it wait: nobody waits with it
+		c.deafen()
 		go func() { _ = c.Conn.Close() }()
 		return nil
 	}
 	return c.Conn.Close()
+}
+
+// deafen ends the reading of a connection that speaks TLS.
+func (c *conn) deafen() {
+	if s, ok := c.Conn.(interface{ NetConn() net.Conn }); ok {
+		if r, ok := s.NetConn().(interface{ CloseRead() error }); ok {
+			_ = r.CloseRead()
+		}
+	}
 }
 
 func closePatiently(c net.Conn) {

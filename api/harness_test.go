@@ -272,7 +272,7 @@ func serve(t *testing.T, f *fake, ln net.Listener, dial func(context.Context, st
 	d.client = &http.Client{Transport: &contractChecker{t: t, next: transport}}
 	t.Cleanup(func() {
 		transport.CloseIdleConnections()
-		ctx, done := context.WithTimeout(context.Background(), 5*time.Second)
+		ctx, done := context.WithTimeout(context.Background(), time.Minute)
 		defer done()
 		if err := d.server.Shutdown(ctx); err != nil {
 			t.Errorf("shutdown: %v", err)

@@ -144,8 +144,8 @@ func TestAnEventStreamTellsWhatChanges(t *testing.T) {
 	}
 	d.do("GET", "/v1/sales/demo/queue/events", "", nil).expect(t, 503, engine.CodeOverloaded)
 	l.set(func(l *lobby) { l.view.Now = l.view.Now.Add(time.Second) }) // that alone is no news
-	time.AfterFunc(2500*time.Millisecond, func() { l.set(func(l *lobby) { l.view.Front = 8 }) })
 	began := time.Now()
+	time.AfterFunc(2500*time.Millisecond, func() { l.set(func(l *lobby) { l.view.Front = 8 }) })
 	if v := next(); v["front"] != 8.0 || time.Since(began) < 2*time.Second { // beyond the write time-out, too
 		t.Errorf("%v after %s", v, time.Since(began))
 	}

@@ -29,7 +29,7 @@ func TestWhoHoldsStockIsNotTurnedAwayByWhoDoesNot(t *testing.T) {
 				})
 				<-g.entered
 			}
-			impatient := time.AfterFunc(5*time.Second, func() { close(g.leave) }) // if one more is let in, fail rather than hang
+			impatient := time.AfterFunc(time.Minute, func() { close(g.leave) }) // if one more is let in, fail rather than hang
 
 			a := d.do("POST", reservePath, oneShoe, nil)
 			a.expect(t, 503, engine.CodeOverloaded)

@@ -1,14 +1,10 @@
 package api
 
 import (
-	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
-	"io"
 	"net"
-	"net/http"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -18,58 +14,6 @@ import (
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
-
-// raw is a TCP connection that says exactly what a test wants said.
-type raw struct {
-	t *testing.T
-	net.Conn
-	r *bufio.Reader
-}
-
-func (d *door) dial() *raw {
-	d.t.Helper()
-	c, err := net.Dial("tcp", d.addr)
-	must(d.t, err)
-	if d.tls != nil {
-		c = tls.Client(c, d.tls)
-	}
-	must(d.t, c.SetDeadline(time.Now().Add(10*time.Second)))
-	d.t.Cleanup(func() { _ = c.Close() })
-	return &raw{d.t, c, bufio.NewReader(c)}
-}
-
-func (r *raw) say(text string) {
-	r.t.Helper()
-	_, err := io.WriteString(r.Conn, text)
-	must(r.t, err)
-}
-
-func (r *raw) hear() (int, string, http.Header) {
-	r.t.Helper()
-	res, err := http.ReadResponse(r.r, nil)
-	must(r.t, err)
-	body, err := io.ReadAll(res.Body)
-	must(r.t, err)
-	_ = res.Body.Close()
-	if res.Close { // net/http takes the header away
-		res.Header.Set("Connection", "close")
-	}
-	return res.StatusCode, string(body), res.Header
-}
-
-func (r *raw) expect(status int, text string) {
-	r.t.Helper()
-	if s, body, _ := r.hear(); s != status || !strings.Contains(body, text) {
-		r.t.Errorf("got %d %s, want %d …%s…", s, body, status, text)
-	}
-}
-
-func (r *raw) expectClosed() {
-	r.t.Helper()
-	if rest, err := io.ReadAll(r.r); err != nil || len(rest) > 0 {
-		r.t.Errorf("not closed cleanly: %q, %v", rest, err)
-	}
-}
 
 func post(t *testing.T, headers, body string) string {
 	return "POST " + reservePath + " HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer " + token(t, anyBuyer) +
@@ -233,7 +177,7 @@ func TestBeyondItsCapacityANodeSaysSoAtOnce(t *testing.T) {
 	first := make(chan answer, 1)
 	go func() { first <- d.do("POST", reservePath, oneShoe, nil) }()
 	<-g.entered
-	impatient := time.AfterFunc(5*time.Second, func() { close(g.leave) }) // if it is let in, fail rather than hang
+	impatient := time.AfterFunc(time.Minute, func() { close(g.leave) }) // if it is let in, fail rather than hang
 	a := d.do("POST", reservePath, oneShoe, nil)
 	if !impatient.Stop() {
 		t.Fatal("a request beyond the capacity was let in")

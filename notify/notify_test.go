@@ -139,7 +139,7 @@ func run(t *testing.T, s *shelf, url string, b *outside.Board, want int) {
 	ctx, cancel := context.WithCancel(t.Context())
 	ended := make(chan error, 1)
 	go func() { ended <- sender.Run(ctx) }()
-	deadline := time.After(20 * time.Second)
+	deadline := time.After(time.Minute)
 	for done := 0; done < want; {
 		select {
 		case <-deadline:

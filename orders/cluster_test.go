@@ -89,7 +89,9 @@ func TestThreeBrokersKeepWhatTheyAcknowledgedWhenALeaderDies(t *testing.T) {
 		t.Fatal(err)
 	}
 	alone := r.accept(1, 0)
-	if err := p.Publish(t.Context(), alone); !errors.Is(err, engine.ErrUnknown) {
+	soon, cancel := context.WithTimeout(t.Context(), 3*time.Second)
+	defer cancel()
+	if err := p.Publish(soon, alone); !errors.Is(err, engine.ErrUnknown) {
 		t.Errorf("with two of three away: %v; want not known", err)
 	}
 	if err := errors.Join(other.Continue(), member(led.Leader).Restart(t.Context())); err != nil {

@@ -163,9 +163,10 @@ func TestAGracefulStopFinishesTheBatchInHand(t *testing.T) {
 	r.publish(p, e)
 	ledger := record.NewLedger(r.db)
 	inHand, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
 	stop := start(t, r.writer(func(c *orders.WriterConfig) {
 		c.Record = seam{ledger, func(ctx context.Context, b record.Batch) (record.Result, error) {
-			close(inHand)
+			once.Do(func() { close(inHand) })
 			<-goOn
 			return ledger.Commit(ctx, b)
 		}}

@@ -25,6 +25,8 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/flashsale-engine/flashsale/internal/devstack.(*server).watch"))
 }
 
+// patience is how long a test waits for what must come: the product's own time-outs
+// are for the tests of time-outs, for a busy machine gives a backend no processor for seconds.
 const patience = 60 * time.Second
 
 // onEveryKafka runs a test on the stand-in and on the real one alike.
@@ -64,7 +66,7 @@ func newRig(t *testing.T, brokers []string, url string, partitions int, stock ..
 	if err := record.Migrate(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	db, err := record.Open(t.Context(), url, record.Options{})
+	db, err := record.Open(t.Context(), url, record.Options{AcquireTimeout: patience, ConnectTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,9 +89,17 @@ func newRig(t *testing.T, brokers []string, url string, partitions int, stock ..
 	return r
 }
 
-func (r *rig) producer() *orders.Producer {
+// producer makes a patient producer; change may bend its configuration.
+func (r *rig) producer(change ...func(*orders.ProducerConfig)) *orders.Producer {
 	r.t.Helper()
-	p, err := orders.NewProducer(orders.ProducerConfig{Brokers: r.brokers, Topic: r.topic, Sales: record.NewSales(r.db, record.SalesOptions{}), Outbox: r.outbox})
+	cfg := orders.ProducerConfig{
+		Brokers: r.brokers, Topic: r.topic, Sales: record.NewSales(r.db, record.SalesOptions{}), Outbox: r.outbox,
+		PublishTimeout: patience, DeliveryTimeout: patience,
+	}
+	for _, bend := range change {
+		bend(&cfg)
+	}
+	p, err := orders.NewProducer(cfg)
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -204,7 +214,7 @@ func until(t *testing.T, what string, ok func() bool) {
 
 // count reads one number from the record; -1 while it is away.
 func (r *rig) count(sql string) int64 {
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
 	c, err := pgx.Connect(ctx, r.url)
 	if err != nil {

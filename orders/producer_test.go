@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/twmb/franz-go/pkg/kerr"
+	"github.com/twmb/franz-go/pkg/kfake"
 	"github.com/twmb/franz-go/pkg/kmsg"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -35,7 +36,7 @@ func TestWithoutKafkaPublishIsUnknownInTimeAndTheEntryStaysInTheOutbox(t *testin
 func TestAStumblingBrokerDelaysAnEventAndLosesNone(t *testing.T) {
 	c := fakeKafka(t)
 	r := newRig(t, c.ListenAddrs(), testenv.Postgres(t), 1, 100)
-	c.ControlKey(int16(kmsg.Produce), stumble(5))
+	c.ControlKey(int16(kmsg.Produce), stumble(c, 5))
 	p := r.producer()
 	began := time.Now()
 	for range 20 {
@@ -48,12 +49,13 @@ func TestAStumblingBrokerDelaysAnEventAndLosesNone(t *testing.T) {
 }
 
 // stumble refuses the first n produce requests.
-func stumble(n int) func(kmsg.Request) (kmsg.Response, error, bool) {
+func stumble(c *kfake.Cluster, n int) func(kmsg.Request) (kmsg.Response, error, bool) {
 	return func(req kmsg.Request) (kmsg.Response, error, bool) {
 		if n == 0 {
 			return nil, nil, false
 		}
 		n--
+		c.KeepControl()
 		in := req.(*kmsg.ProduceRequest)
 		out := in.ResponseKind().(*kmsg.ProduceResponse)
 		for _, topic := range in.Topics {
@@ -101,9 +103,10 @@ func TestTheRelayBuffersAnEntryOnceHoweverLongKafkaIsAway(t *testing.T) {
 	c := fakeKafka(t)
 	r := newRig(t, c.ListenAddrs(), testenv.Postgres(t), 1, 100)
 	// A broker that is not there yet: the relay comes by many times meanwhile.
-	c.ControlKey(int16(kmsg.Produce), stumble(8))
+	c.ControlKey(int16(kmsg.Produce), stumble(c, 8))
+	p := r.producer(func(c *orders.ProducerConfig) { c.PublishTimeout = 5 * time.Millisecond })
 	relay, err := orders.NewRelay(orders.RelayConfig{
-		Producer: r.producer(), Active: func() []*engine.Sale { return []*engine.Sale{r.sale} }, Outbox: r.outbox,
+		Producer: p, Active: func() []*engine.Sale { return []*engine.Sale{r.sale} }, Outbox: r.outbox,
 		Every: 5 * time.Millisecond, MinAge: time.Nanosecond,
 	})
 	if err != nil {
@@ -112,8 +115,12 @@ func TestTheRelayBuffersAnEntryOnceHoweverLongKafkaIsAway(t *testing.T) {
 	for range 10 {
 		r.accept(1, 0)
 	}
-	start(t, relay.Run)
+	stop := start(t, relay.Run)
 	until(t, "the outbox is empty", func() bool { return r.outbox.len() == 0 })
+	stop()
+	if err := p.Close(t.Context()); err != nil { // what is buffered twice is sent now
+		t.Fatal(err)
+	}
 	audit, err := orders.NewStreamAudit(r.brokers, r.topic, record.NewLedger(r.db))
 	if err != nil {
 		t.Fatal(err)
@@ -128,21 +135,14 @@ func TestTheRelayBuffersAnEntryOnceHoweverLongKafkaIsAway(t *testing.T) {
 func TestTheFlyingEventsAreBounded(t *testing.T) {
 	c := fakeKafka(t)
 	r := newRig(t, c.ListenAddrs(), testenv.Postgres(t), 1, 100)
-	p, err := orders.NewProducer(orders.ProducerConfig{
-		Brokers: r.brokers, Topic: r.topic, Sales: record.NewSales(r.db, record.SalesOptions{}), Outbox: r.outbox,
-		MaxInFlight: 2, DeliveryTimeout: time.Second,
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
+	p := r.producer(func(c *orders.ProducerConfig) { c.MaxInFlight = 2 })
 	hold := make(chan struct{})
 	c.ControlKey(int16(kmsg.Produce), func(kmsg.Request) (kmsg.Response, error, bool) {
 		c.SleepControl(func() { <-hold })
 		return nil, nil, false
 	})
 	done := make(chan error, 3)
-	for range 3 {
-		e := r.accept(1, 0)
+	for _, e := range []engine.OutboxEntry{r.accept(1, 0), r.accept(1, 0), r.accept(1, 0)} {
 		go func() { done <- p.Publish(context.Background(), e) }()
 	}
 	wantOverloaded := <-done // the first answer is the one that was turned away
@@ -155,7 +155,4 @@ func TestTheFlyingEventsAreBounded(t *testing.T) {
 			t.Errorf("one that was taken: %v", err)
 		}
 	}
-	ctx, cancel := context.WithTimeout(context.Background(), 5*time.Second)
-	defer cancel()
-	_ = p.Close(ctx)
 }

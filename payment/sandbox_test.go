@@ -294,8 +294,9 @@ func TestWhereAConnectionBreaksDecidesWhatIsKnown(t *testing.T) {
 		}
 	})
 	t.Run("no answer in time: unknown", func(t *testing.T) {
-		url, _ := raw(t, func(_ int, c net.Conn, r *bufio.Reader) { read(r); _, _ = io.Copy(io.Discard, c) })
-		if _, err := client(t, url).Authorise(short(t), a); verdict(err) != "unknown" {
+		ctx, over := context.WithCancel(t.Context()) // its time, once the request is there
+		url, _ := raw(t, func(_ int, c net.Conn, r *bufio.Reader) { read(r); over(); _, _ = io.Copy(io.Discard, c) })
+		if _, err := client(t, url).Authorise(ctx, a); verdict(err) != "unknown" {
 			t.Fatal(err)
 		}
 	})

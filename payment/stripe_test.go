@@ -2,6 +2,7 @@ package payment
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -278,8 +279,9 @@ func TestAnswersOfStripeThatAreNoneAreClassifiedByWhatTheyProve(t *testing.T) {
 	})
 	t.Run("no answer in time: unknown", func(t *testing.T) {
 		s, b := stripeStubbed(t, StripeConfig{})
-		b.front = func(_ http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
-		if _, err := s.Authorise(short(t), attempt("pm_card_visa", "a")); verdict(err) != "unknown" {
+		ctx, over := context.WithCancel(t.Context()) // its time, once the request is there
+		b.front = func(_ http.ResponseWriter, r *http.Request) bool { over(); <-r.Context().Done(); return true }
+		if _, err := s.Authorise(ctx, attempt("pm_card_visa", "a")); verdict(err) != "unknown" {
 			t.Fatal(err)
 		}
 	})

@@ -142,7 +142,7 @@ func TestKill9OfTheParentLeavesNothingRunningAndTheNextStartWorks(t *testing.T) 
 	}
 	_ = cmd.Wait() // reports the kill
 	for _, pid := range family {
-		eventuallyGone(t, pid, 5*time.Second)
+		eventuallyGone(t, pid, time.Minute)
 	}
 	spec := Spec{Mode: Child, Fast: true}
 	s := startStack(t, Options{DataDir: dir, Redis: spec, Postgres: spec, Kafka: spec})

@@ -22,7 +22,7 @@ func sealedBy(t testing.TB, url, keyset string) *record.DB {
 	if err != nil {
 		t.Fatal(err)
 	}
-	db, err := record.Open(t.Context(), url, record.Options{MaxConns: 8, Sealer: v})
+	db, err := record.Open(t.Context(), url, record.Options{MaxConns: 8, AcquireTimeout: patience, ConnectTimeout: patience, Sealer: v})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -20,6 +20,10 @@ func TestMain(m *testing.M) {
 		goleak.IgnoreAnyFunction("github.com/flashsale-engine/flashsale/internal/devstack.(*server).watch"))
 }
 
+// patience is how long a test waits for what must come: Postgres may get no
+// processor for seconds on a busy machine.
+const patience = time.Minute
+
 // openRecord gives a migrated database of the test's own.
 func openRecord(t testing.TB) (*record.DB, string) {
 	t.Helper()
@@ -32,7 +36,7 @@ func openRecord(t testing.TB) (*record.DB, string) {
 
 func openAt(t testing.TB, url string) *record.DB {
 	t.Helper()
-	db, err := record.Open(t.Context(), url, record.Options{MaxConns: 8})
+	db, err := record.Open(t.Context(), url, record.Options{MaxConns: 8, AcquireTimeout: patience, ConnectTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,7 +164,7 @@ func wantCode(t testing.TB, err error, code engine.Code) {
 // until polls a condition until it holds.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.After(30 * time.Second)
+	deadline := time.After(patience)
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for !ok() {

@@ -265,7 +265,7 @@ func TestASlowOperatorDoesNotHoldUpOrders(t *testing.T) {
 		select {
 		case err := <-done:
 			return err
-		case <-time.After(10 * time.Second):
+		case <-time.After(patience):
 			return errors.New("the writer waits for the operator")
 		}
 	})

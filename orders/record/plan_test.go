@@ -69,7 +69,7 @@ func TestTheLooksForWorkDoNotReadTheBacklog(t *testing.T) {
 	until(t, "the counts are in", func() bool { return ask(t, url, updated) >= backlog })
 	before := ask(t, url, read)
 
-	db, err := record.Open(t.Context(), url, record.Options{})
+	db, err := record.Open(t.Context(), url, record.Options{AcquireTimeout: patience, ConnectTimeout: patience})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -212,7 +212,7 @@ func TestNoPaymentBeginsUnderAnOldEpoch(t *testing.T) {
 func TestARaisedEpochSeesAPaymentThatWasBeingNoted(t *testing.T) {
 	db, url := openRecord(t)
 	st, s := armed(t, db)
-	r, a := record.NewRebuilds(db, st), record.NewAttempts(db)
+	r, a := record.NewRebuilds(db, st), record.PatientAttempts(db)
 	ev := homed(s, 1, 1, 0)
 	l := take(t, r, s, 1, time.Minute)
 

@@ -24,7 +24,7 @@ func fixture(t *testing.T, url string) (*DB, *Ledger, Batch) {
 	if err := Migrate(t.Context(), url); err != nil {
 		t.Fatal(err)
 	}
-	db, err := Open(t.Context(), url, Options{})
+	db, err := Open(t.Context(), url, Options{AcquireTimeout: time.Minute, ConnectTimeout: time.Minute})
 	if err != nil {
 		t.Fatal(err)
 	}

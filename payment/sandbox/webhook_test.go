@@ -67,7 +67,7 @@ func (in *inbox) types() (out []string) {
 // until polls a condition, with a deadline.
 func until(t testing.TB, what string, ok func() bool) {
 	t.Helper()
-	deadline := time.Now().Add(10 * time.Second)
+	deadline := time.Now().Add(time.Minute)
 	for !ok() {
 		if time.Now().After(deadline) {
 			t.Fatalf("%s: not in time", what)
