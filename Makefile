@@ -35,7 +35,7 @@ test: ## vet, then all tests with the race detector on real Redis, Postgres and 
 .PHONY: soak
 soak: ## a million operations at the gate, kills of Redis among them, checked; 100,000 holds expiring: minutes
 	@scripts/deps.sh
-	$(GO) test -count=1 -timeout 30m -v ./reservation/history -args -operations 1000000 -holds 100000 $(ARGS)
+	$(GO) test -count=1 -timeout 30m -v ./reservation/history -args -operations 1000000 -holds 100000 -lateness 1s $(ARGS)
 
 .PHONY: simulate
 simulate: ## 40,000 seeded schedules of buyers, nodes, lost gates, batcher, relay and writer through their own code: minutes

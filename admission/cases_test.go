@@ -76,7 +76,7 @@ var cases = []testCase{
 	}},
 	{"who is inside is known, and who took, and who went without", func(w *world) {
 		terms := w.terms()
-		terms.Lease, terms.Use = time.Minute, 2*time.Second // claims are counted by the second
+		terms.Lease, terms.Use = time.Minute, 10*time.Second
 		w.ok(w.q.Arm(w.Context(), w.r, terms))
 		for i := range 5 {
 			w.join(i)
@@ -102,7 +102,7 @@ var cases = []testCase{
 		inside(1, 2, 4, 0)
 		w.to(5)
 		inside(1, 2, 4, 0)
-		w.wait(4 * time.Second)
+		w.wait(terms.Use + 2*time.Second) // claims are counted by the second
 		w.to(5)
 		inside(0, 2, 4, 1)
 		w.to(5)
@@ -222,7 +222,7 @@ var cases = []testCase{
 		}
 		is(w, w.leave(3), admission.Outside) // a hole whose place must be laid down after the opening
 		w.start()                            // and here the node dies; another one knows nothing of it
-		other, err := admission.Open(admission.Options{URL: w.url})
+		other, err := admission.Open(admission.Options{URL: w.url, CallTimeout: 20 * time.Second})
 		w.ok(err)
 		defer func() { w.ok(other.Close()) }()
 		is(w, w.join(5).Place, 5)
@@ -314,7 +314,7 @@ var cases = []testCase{
 		w.to(2)
 		w.wait(w.tick)
 		w.to(4) // half a lease later
-		w.wait(w.tick + w.tick/2)
+		w.wait(w.tick)
 		is(w, w.claim(w.at(0, 6)).Standing, admission.Lapsed)
 		is(w, w.claim(w.at(1, 6)).Standing, admission.Lapsed)
 		is(w, w.claim(w.at(2, 6)).Standing, admission.Admitted)

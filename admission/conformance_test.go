@@ -35,10 +35,25 @@ func conform(t *testing.T, backend func(*testing.T) *world) {
 	run(t, backend)
 }
 
+// run lets the cases wait for the clock together: each begins once the one before it
+// waits or is over, so none is kept from its next call by many that begin.
 func run(t *testing.T, backend func(*testing.T) *world) {
+	var all sync.WaitGroup
 	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) { c.run(backend(t)) })
+		waits := make(chan struct{})
+		next := sync.OnceFunc(func() { close(waits) })
+		all.Go(func() {
+			defer next()
+			t.Run(c.name, func(t *testing.T) {
+				w := backend(t)
+				wait := w.wait
+				w.wait = func(d time.Duration) { next(); wait(d) }
+				c.run(w)
+			})
+		})
+		<-waits
 	}
+	all.Wait()
 }
 
 // world is a case's queue, room and shorthand.
@@ -50,7 +65,8 @@ type world struct {
 	rdb redis.UniversalClient
 	// wait brings Redis' clock forward: by waiting, if it is real.
 	wait func(time.Duration)
-	// tick is a span that the clock can afford to wait for, and a few calls do not take.
+	// tick is a span that the clock can afford to wait for, and a few calls do not take
+	// on a machine that has other things to do.
 	tick time.Duration
 }
 
@@ -107,7 +123,7 @@ func onMiniredis(t *testing.T) *world {
 func onRedis(t *testing.T) *world { return onServer(t, testenv.Redis(t)) }
 
 func onServer(t *testing.T, url string) *world {
-	w := newWorld(t, url, 500*time.Millisecond)
+	w := newWorld(t, url, 3*time.Second)
 	w.wait = func(d time.Duration) {
 		for until := w.now().Add(d + time.Millisecond); ; {
 			left := until.Sub(w.now())

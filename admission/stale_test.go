@@ -14,7 +14,7 @@ import (
 // believed then, the scripts act on what is.
 func TestScriptsRefuseStaleBeliefs(t *testing.T) {
 	m := miniredis.RunT(t)
-	q, err := Open(Options{URL: "redis://" + m.Addr()})
+	q, err := Open(Options{URL: "redis://" + m.Addr(), CallTimeout: 30 * time.Second})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -122,7 +122,8 @@ func TestWhoHearsAnAnswerMayAskAgain(t *testing.T) {
 // A call without an answer turns away what waited meanwhile. Who asks again on
 // hearing of it did not wait: Redis may be back.
 func TestWhoAsksAgainAfterACallWithoutAnAnswerIsNotTurnedAwayByIt(t *testing.T) {
-	x := newGated(t, Options{CallTimeout: 500 * time.Millisecond})
+	t.Parallel()
+	x := newGated(t, Options{CallTimeout: 5 * time.Second}) // which the call that is let through has, too
 	a := again{x, make(told, 1), make(told, 1)}
 	x.HoldThen(t.Context(), x.s, engine.HoldRequest{Buyer: buyerKey(2), Lines: []engine.Line{{Quantity: 1}}}, a)
 	<-x.arrived

@@ -42,6 +42,7 @@ func laterOn(on func(*testing.T) gatetest.Backend) func(*testing.T) gatetest.Bac
 }
 
 func TestTheGateKeepsItsPromisesToThoseWhoDoNotWait(t *testing.T) {
-	t.Run("on Redis", func(t *testing.T) { gatetest.Run(t, laterOn(onRedis)) })
+	t.Parallel()
+	t.Run("on Redis", func(t *testing.T) { conform(t, laterOn(onRedis)) })
 	t.Run("over four shards on miniredis", func(t *testing.T) { gatetest.Run(t, over(4, laterOn(onMiniredis))) })
 }

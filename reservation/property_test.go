@@ -42,6 +42,9 @@ func openInside(t testing.TB, url string, o Options) *Gate {
 	if o.SoldOutFor == 0 {
 		o.SoldOutFor = -1 // clocks jump here, and every answer is to be the gate's own
 	}
+	if o.CallTimeout == 0 {
+		o.CallTimeout = 30 * time.Second // calls are held on purpose, on a machine that may be busy
+	}
 	g, err := Open(o)
 	if err != nil {
 		t.Fatal(err)

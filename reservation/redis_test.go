@@ -156,16 +156,20 @@ func TestAnEmptyRedisAfterARestartIsFrozenNotSoldOut(t *testing.T) {
 func second[T any](_ T, err error) error { return err }
 
 func TestARedisThatHangsLeavesTheAnswerUnknown(t *testing.T) {
+	t.Parallel()
 	b := testenv.OwnRedis(t)
-	g := openInside(t, b.URL, Options{CallTimeout: 300 * time.Millisecond})
+	g, hasty := openInside(t, b.URL, Options{}), openInside(t, b.URL, Options{CallTimeout: 3 * time.Second})
 	s := bigSale(10)
 	if err := g.Create(t.Context(), s); err != nil {
+		t.Fatal(err)
+	}
+	if err := hasty.client.Ping(t.Context()).Err(); err != nil { // without a connection it would hang before it sends anything
 		t.Fatal(err)
 	}
 	if err := b.Pause(); err != nil {
 		t.Fatal(err)
 	}
-	_, err := g.Hold(t.Context(), s, oneUnit(1))
+	_, err := hasty.Hold(t.Context(), s, oneUnit(1))
 	if !errors.Is(err, engine.ErrUnknown) || engine.CodeOf(err) != engine.CodeUnavailable {
 		t.Errorf("got %v", err)
 	}

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/alicebob/miniredis/v2"
+	"github.com/prometheus/client_golang/prometheus/testutil"
 	"github.com/redis/go-redis/v9"
 	"go.uber.org/goleak"
 
@@ -111,7 +112,7 @@ func TestASharedLimitIsExactUnderAStampede(t *testing.T) {
 
 func TestAKeyAtRedisIsHiddenSmallAndEnds(t *testing.T) {
 	url := testenv.Redis(t)
-	l := node(t, url, func(o *Options) { o.Rules[engine.LimitBuyer] = Rule{2, 2 * time.Second}; o.Share = 0 })
+	l := node(t, url, func(o *Options) { o.Rules[engine.LimitBuyer] = Rule{2, time.Hour}; o.Share = 0 })
 	who := testenv.Unique()
 	if within(l, who, 3) != 2 {
 		t.Fatal("the limit does not hold")
@@ -124,7 +125,7 @@ func TestAKeyAtRedisIsHiddenSmallAndEnds(t *testing.T) {
 	defer func() { _ = rdb.Close() }()
 	name := keyOf([]byte("0123456789abcdef"), engine.LimitBuyer, who, "")
 	left, err := rdb.PTTL(t.Context(), name).Result()
-	if err != nil || left <= 0 || left > 2*time.Second {
+	if err != nil || left <= 0 || left > time.Hour {
 		t.Errorf("it ends in %s, %v", left, err)
 	}
 	bytes, err := rdb.MemoryUsage(t.Context(), name).Result()
@@ -167,12 +168,11 @@ func TestWithoutRedisANodeCountsAlone(t *testing.T) {
 	for name, addr := range map[string]string{"dead": "127.0.0.1:1", "silent": silent.Addr().String()} {
 		t.Run(name, func(t *testing.T) {
 			l := node(t, "redis://"+addr, func(o *Options) { o.CallTimeout, o.Pause = 50*time.Millisecond, time.Hour })
-			began := time.Now()
 			if got := within(l, "ann", 30); got != 10 {
 				t.Errorf("%d of 10 got in", got)
 			}
-			if took := time.Since(began); took > 5*time.Second { // once, not for each
-				t.Errorf("it took %s", took)
+			if n := testutil.ToFloat64(l.metrics.away); n != 1 { // not for each
+				t.Errorf("Redis was waited for %v times", n)
 			}
 		})
 	}

@@ -83,6 +83,25 @@ func StartRedisCluster(ctx context.Context, opt Options) (*RedisCluster, error) 
 	return c, nil
 }
 
+// Patience says after how long a node that does not answer is failed over: 2 s at
+// first, and again after a restart of the node. Every node must be up.
+func (c *RedisCluster) Patience(ctx context.Context, d time.Duration) error {
+	for i := range c.Nodes {
+		node := c.client(i)
+		err := node.ConfigSet(ctx, "cluster-node-timeout", strconv.FormatInt(d.Milliseconds(), 10)).Err()
+		if err = errors.Join(err, node.Close()); err != nil {
+			return fmt.Errorf("devstack: redis cluster: node %d: %w", i, err)
+		}
+	}
+	return nil
+}
+
+// client speaks to one node alone.
+func (c *RedisCluster) client(i int) *redis.Client {
+	return redis.NewClient(&redis.Options{Addr: c.addr(i), MaxRetries: -1, DisableIdentity: true,
+		MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+}
+
 // addr is a node's host:port.
 func (c *RedisCluster) addr(i int) string {
 	return strings.TrimSuffix(strings.TrimPrefix(c.Nodes[i].URL, "redis://"), "/0")
@@ -95,8 +114,7 @@ func (c *RedisCluster) form(ctx context.Context) error {
 	node := make([]*redis.Client, clusterNodes)
 	ids := make([]string, clusterNodes)
 	for i := range node {
-		node[i] = redis.NewClient(&redis.Options{Addr: c.addr(i), MaxRetries: -1, DisableIdentity: true,
-			MaintNotificationsConfig: &maintnotifications.Config{Mode: maintnotifications.ModeDisabled}})
+		node[i] = c.client(i)
 		defer func() { _ = node[i].Close() }()
 		var err error
 		if ids[i], err = node[i].ClusterMyID(ctx).Result(); err != nil {

@@ -35,7 +35,7 @@ var paying = []testCase{
 		w.counts(s, 0, 5, 0, 0, 0)
 	}},
 	{"the clock does not end a paying hold", func(w *world) {
-		s := w.sale(w.short, 1)
+		s := w.sale(func(s *engine.Sale) { w.short(s); s.HoldCap = 3 * w.Tick }, 1)
 		h := w.hold(s, 1, 1, 0, 1)
 		w.begin(s, h.ID, 1)
 		w.Advance(s.HoldCap)

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"math/rand/v2"
 	"slices"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -38,7 +39,7 @@ type Backend struct {
 	// sale, sku or buyers.
 	Lose func(saleNo uint32, key string)
 	// Tick is a span that the backend's clock can afford to wait for, and that
-	// a test's few calls do not take.
+	// a case's few calls do not take, on a machine that has other things to do.
 	Tick time.Duration
 }
 
@@ -49,15 +50,27 @@ const (
 	MaxAttempts = 3
 )
 
-// Run runs every case on a fresh backend each.
+// Run runs every case on a fresh backend each. They wait for the clock together: a
+// case begins once the one before it waits or is over. So no case is kept from its
+// next call by many that begin, and a long Tick costs the suite its longest case.
 func Run(t *testing.T, backend func(t *testing.T) Backend) {
+	var all sync.WaitGroup
 	for _, c := range slices.Concat(holding, paying, ending, controlling, repairs) {
-		t.Run(c.name, func(t *testing.T) {
-			w := &world{T: t, Backend: backend(t), ctx: t.Context()}
-			c.run(w)
-			w.conserved()
+		waits := make(chan struct{})
+		next := sync.OnceFunc(func() { close(waits) })
+		all.Go(func() {
+			defer next()
+			t.Run(c.name, func(t *testing.T) {
+				w := &world{T: t, Backend: backend(t), ctx: t.Context()}
+				advance := w.Advance
+				w.Advance = func(d time.Duration) { next(); advance(d) }
+				c.run(w)
+				w.conserved()
+			})
 		})
+		<-waits
 	}
+	all.Wait()
 }
 
 type testCase struct {

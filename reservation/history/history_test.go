@@ -124,7 +124,7 @@ func prove(t *testing.T, h *history.History) history.Report {
 	}
 	checked := time.Since(began)
 	began = time.Now()
-	p, err := history.Porcupine(h, 20*time.Second)
+	p, err := history.Porcupine(h, 2*time.Minute)
 	if err != nil {
 		t.Fatal(err)
 	}
