@@ -48,15 +48,15 @@ const (
 	drainBytes = MaxBatchBody + 256<<10
 )
 
-// Close ends the connection, once the request that is under way is answered.
+// Close ends the connection, once the request that is under way is answered. Over TLS a
+// goodbye is said, for which one that does not read makes it wait: nobody waits with it.
 func (c *conn) Close() error {
 	if !c.flight.end() {
 		return nil
 	}
-	if w, ok := c.Conn.(interface{ CloseWrite() error }); ok && c.patient.Swap(false) {
-		if w.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(drainFor)) == nil {
-			_, _ = io.CopyN(io.Discard, c.Conn, drainBytes)
-		}
+	patient := c.patient.Swap(false)
+	if patient && !c.secure {
+		c.drain()
 	}
 	if !c.closed.Swap(true) {
 		defer c.open.Add(-1)
@@ -65,12 +65,27 @@ func (c *conn) Close() error {
 			c.server.neighbours.leave(&c.from)
 		}
 	}
-	if c.secure { // it says goodbye, for which one that does not read makes it wait: nobody waits with it
-		c.deafen()
-		go func() { _ = c.Conn.Close() }()
-		return nil
+	if !c.secure {
+		return c.Conn.Close()
 	}
-	return c.Conn.Close()
+	if !patient {
+		c.deafen()
+	}
+	go func() {
+		if patient {
+			c.drain()
+		}
+		_ = c.Conn.Close()
+	}()
+	return nil
+}
+
+// drain ends what is written, and takes for a moment what still comes.
+func (c *conn) drain() {
+	w, ok := c.Conn.(interface{ CloseWrite() error })
+	if ok && w.CloseWrite() == nil && c.Conn.SetReadDeadline(time.Now().Add(drainFor)) == nil {
+		_, _ = io.CopyN(io.Discard, c.Conn, drainBytes)
+	}
 }
 
 // deafen ends the reading of a connection that speaks TLS.

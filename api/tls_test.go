@@ -119,8 +119,8 @@ func TestOverTLSWhoDoesNotShakeHandsIsCutOff(t *testing.T) {
 	until(t, "the end of the connections", func() bool { return d.server.conns.Load() == 0 })
 }
 
-// fullListener's connections take nothing any more once full is closed, whatever
-// the deadline, until they are read from.
+// fullListener's connections take nothing short any more once full is closed, as a
+// goodbye is, whatever the deadline, until they are read from.
 type fullListener struct {
 	net.Listener
 	full, read chan struct{}
@@ -142,7 +142,9 @@ type fullConn struct {
 func (c fullConn) Write(b []byte) (int, error) {
 	select {
 	case <-c.l.full:
-		<-c.l.read
+		if len(b) < 64 {
+			<-c.l.read
+		}
 	default:
 	}
 	return c.TCPConn.Write(b)
@@ -152,14 +154,20 @@ func TestOverTLSAShutdownDoesNotWaitForThoseWhoDoNotRead(t *testing.T) {
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	must(t, err)
 	l := fullListener{ln, make(chan struct{}), make(chan struct{})}
-	d := serve(t, &fake{}, l, nil, []func(*Options){overTLS(t)})
+	d := serve(t, &fake{}, l, nil, []func(*Options){overTLS(t), func(o *Options) { o.IdleTimeout = time.Hour }})
 	d.addr = ln.Addr().String()
 	for range 4 {
 		c := d.dial()
 		c.say(shoeRequest(t, anyBuyer).String())
 		c.expect(201, "rsv_")
 	}
+	refused := d.dial()
+	refused.say(shoeRequest(t, anyBuyer).String())
+	refused.expect(201, "rsv_")
 	close(l.full) // closing one says goodbye, which takes until it reads
+	refused.say("POST /v1/sales/drop/reservations HTTP/1.1\r\nHost: x\r\nContent-Length: 999999999\r\n\r\n")
+	refused.expect(413, "")
+	until(t, "the refused one's place is free", func() bool { return d.server.conns.Load() == 4 })
 	ended := make(chan error, 1)
 	go func() { ended <- d.server.Shutdown(context.Background()) }()
 	select {
