@@ -268,3 +268,62 @@ func TestAConnectionThatBreaksFailsTheMeasurement(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 }
+
+// Of more connections than there is work for, some are ended by the server, with a word
+// or without: they are made anew, and nothing is counted.
+func TestAnIdleConnectionThatTheServerEndsIsMadeAnew(t *testing.T) {
+	for name, goodbye := range map[string]string{"silently": "", "told": "HTTP/1.1 408 Request Timeout\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"} {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer l.Close()
+		s := spec(Reserve)
+		came := make(chan net.Conn, 4*s.Conns)
+		go func() {
+			for {
+				c, err := l.Accept()
+				if err != nil {
+					return
+				}
+				came <- c
+			}
+		}()
+		go func() { // before the one that asked is answered, all others are ended
+			all := make([]net.Conn, s.Conns)
+			for i := range all {
+				all[i] = <-came
+			}
+			asked := make(chan net.Conn)
+			for _, c := range all {
+				go func() {
+					if _, err := c.Read(make([]byte, 4096)); err == nil {
+						asked <- c
+					}
+				}()
+			}
+			one := <-asked
+			for _, c := range all {
+				if c != one {
+					_, _ = io.WriteString(c, goodbye)
+					_ = c.Close()
+				}
+			}
+			_, _ = io.WriteString(one, "HTTP/1.1 201 Created\r\nContent-Length: 16\r\n\r\n{\"state\":\"held\"}")
+		}()
+		s.Addr, s.Rate = l.Addr().String(), 1e-6 // one comes at once, and nobody else
+		r, err := Run(s, tokens(t, s.Buyers))
+		if err != nil || r.Good != 1 || r.Bad != 0 || r.Open != 0 {
+			t.Errorf("%s: %+v, %v", name, r, err)
+			continue
+		}
+		for range s.Conns - 1 {
+			select {
+			case c := <-came:
+				_ = c.Close()
+			case <-time.After(time.Minute):
+				t.Fatalf("%s: an ended connection was not made anew", name)
+			}
+		}
+	}
+}

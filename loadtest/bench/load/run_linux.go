@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"net/http"
 	"net/netip"
 	"runtime"
 	"runtime/debug"
@@ -102,27 +103,13 @@ func (s *Spec) check(tokens [][]byte) error {
 }
 
 func (r *runner) connect() (err error) {
-	at, err := netip.ParseAddrPort(r.spec.Addr)
-	if err != nil {
-		return fmt.Errorf("load: %w", err)
-	}
 	if r.epoll, err = unix.EpollCreate1(unix.EPOLL_CLOEXEC); err != nil {
 		return err
 	}
 	for range r.spec.Conns {
-		fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
-		if err != nil {
-			return fmt.Errorf("load: connection %d: %w", len(r.conns), err)
-		}
-		c := &conn{fd: fd, in: make([]byte, 0, 4096)}
-		r.conns, r.byFD[int32(fd)] = append(r.conns, c), c
-		if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
-			return fmt.Errorf("load: %s: %w", r.spec.Addr, err)
-		}
-		if err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)); err != nil {
-			return err
-		}
-		if err := unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)}); err != nil {
+		c := &conn{fd: -1, in: make([]byte, 0, 4096)}
+		r.conns = append(r.conns, c)
+		if err := r.dial(c); err != nil {
 			return err
 		}
 	}
@@ -130,9 +117,34 @@ func (r *runner) connect() (err error) {
 	return nil
 }
 
-func (r *runner) close() {
-	for _, c := range r.conns {
+// dial makes a connection, or makes it anew.
+func (r *runner) dial(c *conn) error {
+	if c.fd >= 0 {
+		delete(r.byFD, int32(c.fd))
 		_ = unix.Close(c.fd)
+		c.fd, c.in = -1, c.in[:0]
+	}
+	at, err := netip.ParseAddrPort(r.spec.Addr)
+	if err != nil {
+		return fmt.Errorf("load: %w", err)
+	}
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("load: a connection beside %d others: %w", len(r.byFD), err)
+	}
+	c.fd, r.byFD[int32(fd)] = fd, c
+	if err := unix.Connect(fd, &unix.SockaddrInet4{Port: int(at.Port()), Addr: at.Addr().As4()}); err != nil {
+		return fmt.Errorf("load: %s: %w", r.spec.Addr, err)
+	}
+	if err := errors.Join(unix.SetNonblock(fd, true), unix.SetsockoptInt(fd, unix.IPPROTO_TCP, unix.TCP_NODELAY, 1)); err != nil {
+		return err
+	}
+	return unix.EpollCtl(r.epoll, unix.EPOLL_CTL_ADD, fd, &unix.EpollEvent{Events: unix.EPOLLIN, Fd: int32(fd)})
+}
+
+func (r *runner) close() {
+	for fd := range r.byFD {
+		_ = unix.Close(int(fd))
 	}
 	_ = unix.Close(r.epoll)
 }
@@ -207,7 +219,11 @@ func (r *runner) run() error {
 			next = min(now, end) + time.Duration(dice.ExpFloat64()/s.Rate*float64(time.Second))
 		}
 		for _, e := range events[:n] {
-			if err := r.readable(r.byFD[e.Fd], now); err != nil {
+			c := r.byFD[e.Fd]
+			if c == nil { // made anew meanwhile
+				continue
+			}
+			if err := r.readable(c, now); err != nil {
 				return err
 			}
 		}
@@ -289,6 +305,9 @@ func (r *runner) readable(c *conn, now time.Duration) error {
 		if err == unix.EAGAIN || err == unix.EINTR {
 			return nil
 		}
+		if !c.busy && n == 0 && err == 0 { // it was of no use for too long, and the server has ended it
+			return r.dial(c)
+		}
 		if err != 0 || n == 0 {
 			return fmt.Errorf("load: the server closed a connection (%d bytes of an answer had come: %q)", len(c.in), clip(c.in))
 		}
@@ -307,6 +326,9 @@ func (r *runner) readable(c *conn, now time.Duration) error {
 	}
 	if !whole {
 		return nil
+	}
+	if !c.busy && a.status == http.StatusRequestTimeout {
+		return r.dial(c)
 	}
 	if !c.busy {
 		return fmt.Errorf("load: an answer that nobody asked for: %q", clip(c.in))
