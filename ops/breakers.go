@@ -56,8 +56,8 @@ func (s *Server) setBreaker(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the breaker is set by hand, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the breaker is set by hand"); err != nil {
+		return err
 	}
 	if s.Breakers == nil {
 		return engine.E(engine.CodeNotFound, "no breaker is called %q", name)

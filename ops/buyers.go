@@ -3,7 +3,6 @@ package ops
 import (
 	"context"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -99,10 +98,10 @@ func (s *Server) eraseContacts(w http.ResponseWriter, r *http.Request) error {
 		return err
 	}
 	buyer := r.PathValue("buyer")
-	switch {
-	case strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 500:
-		return engine.E(engine.CodeInvalidRequest, "reason: say why, in 1 to 500 bytes").With("field", "reason")
-	case len(buyer) > 128:
+	if err := reasoned(b.Reason, 500, "why"); err != nil {
+		return err
+	}
+	if len(buyer) > 128 {
 		return engine.E(engine.CodeInvalidRequest, "buyer: longer than any buyer's id").With("field", "buyer")
 	}
 	n, err := s.Contacts.Erase(r.Context(), buyer, engine.Act{Actor: actor(r), Reason: b.Reason})

@@ -89,8 +89,8 @@ func (s *Server) dropDead(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 500 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why it will never be an order, in 1 to 500 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 500, "why it will never be an order"); err != nil {
+		return err
 	}
 	if b.DryRun {
 		list, err := s.Dead.List(r.Context(), engine.DeadLetterFilter{ID: id, Limit: 1})

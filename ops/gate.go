@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/flashsale-engine/flashsale/engine"
@@ -113,8 +112,8 @@ func (s *Server) rebuildGates(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the gate is rebuilt by hand, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the gate is rebuilt by hand"); err != nil {
+		return err
 	}
 	which, err := s.shardsOf(r.Context(), b.Sale, b.Shard)
 	if err != nil {
@@ -166,8 +165,8 @@ func (s *Server) freezeGate(w http.ResponseWriter, r *http.Request) error {
 	if b.Sale == "" {
 		return engine.E(engine.CodeInvalidRequest, "sale: name the sale whose gate is to be frozen").With("field", "sale")
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the gate is frozen, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the gate is frozen"); err != nil {
+		return err
 	}
 	which, err := s.shardsOf(r.Context(), b.Sale, b.Shard)
 	if err != nil {

@@ -21,8 +21,8 @@ func (s *Server) extendHolds(w http.ResponseWriter, r *http.Request) error {
 	if b.Seconds < 1 || b.Seconds > int64(engine.MaxHoldCap/time.Second) {
 		return engine.E(engine.CodeInvalidRequest, "seconds: %d is not between 1 and %d", b.Seconds, int64(engine.MaxHoldCap/time.Second)).With("field", "seconds")
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the holds are extended, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the holds are extended"); err != nil {
+		return err
 	}
 	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
 	out, err := s.Lifecycle.ExtendHolds(r.Context(), r.PathValue("sale"), time.Duration(b.Seconds)*time.Second, b.DryRun, act)
@@ -48,8 +48,8 @@ func (s *Server) releaseHold(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the hold is released, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the hold is released"); err != nil {
+		return err
 	}
 	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
 	h, err := s.Lifecycle.ReleaseHold(r.Context(), id, act)

@@ -5,7 +5,6 @@ import (
 	"net/http"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/flashsale-engine/flashsale/engine"
 )
@@ -178,8 +177,8 @@ func (s *Server) refundOrder(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the money goes back, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the money goes back"); err != nil {
+		return err
 	}
 	a, err := s.Payments.Refund(r.Context(), id, engine.Act{Actor: actor(r), Reason: b.Reason})
 	if err != nil {

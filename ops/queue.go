@@ -100,11 +100,11 @@ func (s *Server) steerQueue(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	switch {
-	case b.RateCap == nil && b.Paused == nil:
+	if b.RateCap == nil && b.Paused == nil {
 		return engine.E(engine.CodeInvalidRequest, "rate_cap or paused: say what is to change").With("field", "rate_cap")
-	case strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200:
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the queue is steered by hand, in 1 to 200 bytes").With("field", "reason")
+	}
+	if err := reasoned(b.Reason, 200, "why the queue is steered by hand"); err != nil {
+		return err
 	}
 	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
 	sale, err := s.Lifecycle.SteerQueue(r.Context(), r.PathValue("sale"), b.RateCap, b.Paused, act)

@@ -148,8 +148,8 @@ func (s *Server) addStock(w http.ResponseWriter, r *http.Request) error {
 	if err := decode(w, r, &b); err != nil {
 		return err
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the stock changes, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the stock changes"); err != nil {
+		return err
 	}
 	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
 	sale, err := s.Lifecycle.AddStock(r.Context(), r.PathValue("sale"), b.SKU, b.Delta, act)

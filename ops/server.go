@@ -242,6 +242,14 @@ func (s *Server) turnAway(r *http.Request, err error) {
 	}
 }
 
+// reasoned refuses an act for which the audit log would have no reason.
+func reasoned(reason string, most int, say string) error {
+	if strings.TrimSpace(reason) == "" || len(reason) > most {
+		return engine.E(engine.CodeInvalidRequest, "reason: say %s, in 1 to %d bytes", say, most).With("field", "reason")
+	}
+	return nil
+}
+
 // bearer compares against every token in constant time, and then asks who else is known.
 func (s *Server) bearer(r *http.Request) (Token, error) {
 	secret, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")

@@ -74,8 +74,8 @@ func (s *Server) moveStock(w http.ResponseWriter, r *http.Request) error {
 	if b.From == nil || b.To == nil {
 		return engine.E(engine.CodeInvalidRequest, "from, to: name two shards of the sale, from 0").With("field", "from")
 	}
-	if strings.TrimSpace(b.Reason) == "" || len(b.Reason) > 200 {
-		return engine.E(engine.CodeInvalidRequest, "reason: say why the stock moves, in 1 to 200 bytes").With("field", "reason")
+	if err := reasoned(b.Reason, 200, "why the stock moves"); err != nil {
+		return err
 	}
 	act := engine.Act{Actor: actor(r), Reason: b.Reason, Key: strings.Trim(r.Header.Get("Idempotency-Key"), `"`)}
 	if _, err := s.Lifecycle.MoveStock(r.Context(), r.PathValue("sale"), b.SKU, *b.From, *b.To, b.Units, act); err != nil {
